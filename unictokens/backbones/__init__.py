@@ -1,0 +1,1 @@
+"""Frozen unified models behind one protocol (`base`)."""

@@ -1,0 +1,1 @@
+"""Who a concept is and what was learned about it; knows no model and no training."""
