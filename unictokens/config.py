@@ -158,7 +158,9 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            raise ConfigError(f"unknown setting '{path}': run 'python -m unictokens config' to list all settings") from error
+            raise ConfigError(
+                f"unknown setting '{path}': run 'python -m unictokens config' to list all settings"
+            ) from error
         raise ConfigError(f"setting '{path}' is {first['input']!r}: {first['msg'].lower()}") from error
     except ConceptError as error:
         raise ConfigError(str(error)) from error

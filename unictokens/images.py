@@ -49,7 +49,9 @@ def load_image(source: Path | bytes) -> Image.Image:
     except FileNotFoundError as error:
         raise DataError(f"image {name} does not exist: correct the path or remove it from the dataset") from error
     except Image.DecompressionBombError as error:
-        raise DataError(f"image {name} claims too many pixels: shrink it below {MAX_PIXELS // 1_000_000} megapixels") from error
+        raise DataError(
+            f"image {name} claims too many pixels: shrink it below {MAX_PIXELS // 1_000_000} megapixels"
+        ) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise DataError(f"image {name} cannot be read ({error}): replace it by an intact PNG or JPEG") from error
 

@@ -177,8 +177,6 @@ class Backbone(Protocol):
         """One answer per request; `on_token(request, text)` streams pieces as they are decided."""
         ...
 
-    def generate(
-        self, requests: Sequence[GenerationRequest], bank: ConceptBank, sampling: Sampling
-    ) -> list[Drawing]:
+    def generate(self, requests: Sequence[GenerationRequest], bank: ConceptBank, sampling: Sampling) -> list[Drawing]:
         """One drawing per request; a request's result does not depend on its neighbours' seeds."""
         ...

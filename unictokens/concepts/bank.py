@@ -41,7 +41,9 @@ class ConceptBank:
             raise ConceptError("a bank needs at least one concept; use ConceptBank.empty(width) for none")
         widths = {concept.width for concept in concepts}
         if len(widths) > 1:
-            raise ConceptError(f"concepts of widths {sorted(widths)} cannot share a bank: they belong to different backbones")
+            raise ConceptError(
+                f"concepts of widths {sorted(widths)} cannot share a bank: they belong to different backbones"
+            )
         longest = max(concept.rows for concept in concepts)
         return cls(
             torch.stack([_pad(concept.embed_KD, longest, 0.0) for concept in concepts]),
@@ -53,11 +55,15 @@ class ConceptBank:
     @classmethod
     def empty(cls, width: int) -> "ConceptBank":
         """A bank of one concept without rows, for prompts that name no concept."""
-        return cls(torch.zeros(1, 0, width), torch.zeros(1, 0, width), torch.zeros(1, 0), torch.zeros(1, dtype=torch.long))
+        return cls(
+            torch.zeros(1, 0, width), torch.zeros(1, 0, width), torch.zeros(1, 0), torch.zeros(1, dtype=torch.long)
+        )
 
     def to(self, device: torch.device | str) -> "ConceptBank":
         """The bank on another device."""
-        return ConceptBank(*(tensor.to(device) for tensor in (self.embed_CKD, self.head_CKD, self.bias_CK, self.rows_C)))
+        return ConceptBank(
+            *(tensor.to(device) for tensor in (self.embed_CKD, self.head_CKD, self.bias_CK, self.rows_C))
+        )
 
 
 def _pad(tensor: Tensor, rows: int, value: float) -> Tensor:

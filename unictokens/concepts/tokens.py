@@ -34,7 +34,9 @@ class ConceptTokens:
                 f"bias {tuple(self.bias_K.shape)}; they must be [K, D], [K, D], [K]"
             )
         if not 1 <= K <= self.layout.total:
-            raise ConceptError(f"{K} rows do not fit a layout of {self.layout.total}: use the layout they were trained with")
+            raise ConceptError(
+                f"{K} rows do not fit a layout of {self.layout.total}: use the layout they were trained with"
+            )
 
     @property
     def rows(self) -> int:
