@@ -1,0 +1,26 @@
+# Two commands: `make demo` and `make test`. Both set up what they need in .venv first.
+PYTHON ?= python3.11
+VENV ?= .venv
+CONCEPTS ?= demo
+DEMO ?= demo
+RUN = $(VENV)/bin/python
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/ready
+	$(RUN) -m cluster demo --folder $(DEMO) --concepts $(CONCEPTS)
+
+test: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright
+	$(RUN) -m pytest
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --upgrade pip setuptools
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO)
