@@ -1,0 +1,106 @@
+"""Train the image tokenizer (MAGVIT-v2 with look-up-free quantisation) on drawn photos."""
+
+import logging
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unictokens.backbones.showo.image_tokenizer import Magvit
+from unictokens.pretrain.pool import save_array, shard_path, to_network
+from unictokens.pretrain.recipe import TokenizerRecipe
+from unictokens.pretrain.state import load_state, save_state
+
+logger = logging.getLogger(__name__)
+
+
+def reconstruction_loss(images_BCHW: Tensor, rebuilt_BCHW: Tensor, edges: float) -> Tensor:
+    """Absolute and squared error, plus the absolute error of neighbouring differences."""
+    error_BCHW = rebuilt_BCHW - images_BCHW
+    across = error_BCHW.diff(dim=3).abs().mean()
+    down = error_BCHW.diff(dim=2).abs().mean()
+    return error_BCHW.abs().mean() + error_BCHW.square().mean() + edges * (across + down)
+
+
+def entropy_loss(z_BCHW: Tensor) -> Tensor:
+    """Mean entropy of each bit minus the entropy of its mean (look-up-free quantisation, factorised over bits)."""
+    p_BCHW = torch.sigmoid(4.0 * z_BCHW)
+    return _binary_entropy(p_BCHW).mean() - _binary_entropy(p_BCHW.mean(dim=(0, 2, 3))).mean()
+
+
+def _binary_entropy(p: Tensor) -> Tensor:
+    p = p.clamp(1e-6, 1.0 - 1e-6)
+    return -(p * p.log() + (1.0 - p) * (1.0 - p).log())
+
+
+def train_image_tokenizer(recipe: TokenizerRecipe, folder: Path, device: str) -> Magvit:
+    """Train on the first pixel shards of `folder`, or go on from `folder/codes.state.safetensors`; returns the tokenizer in float32 on the CPU.
+
+    Matrix products run in bfloat16, weights and optimizer stay float32.
+    """
+    torch.manual_seed(recipe.seed)
+    model = Magvit(recipe.magvit).to(device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=1e-4)
+    state = folder / "codes.state.safetensors"
+    done = load_state(state, model, optimizer)
+    if done >= recipe.steps:
+        return model.eval().cpu()
+    pixels = np.concatenate([np.load(shard_path(folder, "pixels", shard)) for shard in range(recipe.shards)])
+
+    def losses(images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(device, torch.bfloat16):
+            z_BCHW = model.encode_bits(images_BCHW).float()
+            # Straight through: the decoder sees signs, the encoder gets the decoder's gradient.
+            signs_BCHW = z_BCHW + (torch.where(z_BCHW > 0, 1.0, -1.0) - z_BCHW).detach()
+            rebuilt_BCHW = model.decoder(signs_BCHW).float()
+        rebuilding = reconstruction_loss(images_BCHW, rebuilt_BCHW, recipe.edges)
+        commitment = (z_BCHW - torch.where(z_BCHW > 0, 1.0, -1.0)).square().mean()
+        return rebuilding + recipe.entropy * entropy_loss(z_BCHW) + recipe.commitment * commitment, rebuilding
+
+    compiled = torch.compile(losses)
+    started = time.monotonic()
+    for step in range(done, recipe.steps):
+        warm = min(1.0, (step + 1) / recipe.warmup_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * warm * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps)))
+        chosen = np.random.default_rng((recipe.seed, step)).integers(len(pixels), size=recipe.batch)
+        images_BCHW = to_network(pixels[chosen]).to(device, memory_format=torch.channels_last)
+        loss, rebuilding = compiled(images_BCHW)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if (step + 1) % 100 == 0:
+            rate = (step + 1 - done) / (time.monotonic() - started)
+            logger.info("image tokenizer step %d: loss %.4f, rebuilding %.4f, %.2f steps/s", step + 1, loss, rebuilding, rate)
+        if (step + 1) % 500 == 0 or step + 1 == recipe.steps:
+            save_state(state, model, optimizer, step + 1)
+    return model.eval().cpu()
+
+
+@torch.no_grad()
+def mean_error(model: Magvit, pixels_BHWC: np.ndarray) -> float:
+    """Mean absolute error of rebuilt photos, in units of 1/255."""
+    images_BCHW = to_network(pixels_BHWC)
+    rebuilt_BCHW = model.decode_codes(model.codes(images_BCHW))
+    return float(functional.l1_loss(rebuilt_BCHW.clamp(-1.0, 1.0), images_BCHW) * 127.5)
+
+
+@torch.no_grad()
+def encode_shards(model: Magvit, folder: Path, shards: int, device: str) -> np.ndarray:
+    """Codes int16 [photos, N] of the pixel shards, computed once and kept as code shards beside them."""
+    model = model.to(device)
+    found = []
+    for shard in range(shards):
+        path = shard_path(folder, "codes", shard)
+        if not path.is_file():
+            pixels = np.load(shard_path(folder, "pixels", shard))
+            parts = [model.codes(to_network(pixels[at : at + 250]).to(device)).cpu() for at in range(0, len(pixels), 250)]
+            save_array(path, torch.cat(parts).to(torch.int16).numpy())
+            logger.info("encoded photo shard %d of %d", shard + 1, shards)
+        found.append(np.load(path))
+    return np.concatenate(found)
