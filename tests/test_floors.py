@@ -141,7 +141,11 @@ def test_core_imports_need_only_the_base_libraries() -> None:
     """Adapters aside, no core module imports an outside library at its top level."""
     doors = set(ADAPTERS.values())
     for module, file in SOURCES.items():
-        if not module.startswith("unictokens") or str(file.relative_to(ROOT)) in doors or module.startswith("unictokens.cli"):
+        if (
+            not module.startswith("unictokens")
+            or str(file.relative_to(ROOT)) in doors
+            or module.startswith("unictokens.cli")
+        ):
             continue
         outside = {name.split(".")[0] for name in imports(file, top_level_only=True)}
         foreign = outside - ALWAYS_PRESENT - set(sys.stdlib_module_names) - {"unictokens"}

@@ -51,14 +51,16 @@ def train_image_tokenizer(recipe: TokenizerRecipe, folder: Path, device: str) ->
         return model.eval().cpu()
     pixels = np.concatenate([np.load(shard_path(folder, "pixels", shard)) for shard in range(recipe.shards)])
 
-    def losses(images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    def losses(images_BCHW: Tensor, binary: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(device, torch.bfloat16):
             z_BCHW = model.encode_bits(images_BCHW).float()
-            # Straight through: the decoder sees signs, the encoder gets the decoder's gradient.
-            signs_BCHW = z_BCHW + (torch.where(z_BCHW > 0, 1.0, -1.0) - z_BCHW).detach()
-            rebuilt_BCHW = model.decoder(signs_BCHW).float()
+            soft_BCHW = torch.tanh(z_BCHW)
+            signs_BCHW = torch.where(z_BCHW > 0, 1.0, -1.0)
+            # Straight through: where bits are binary the decoder sees signs, the encoder gets tanh's gradient.
+            bits_BCHW = soft_BCHW + torch.where(binary, signs_BCHW - soft_BCHW, 0.0).detach()
+            rebuilt_BCHW = model.decoder(bits_BCHW).float()
         rebuilding = reconstruction_loss(images_BCHW, rebuilt_BCHW, recipe.edges)
-        commitment = (z_BCHW - torch.where(z_BCHW > 0, 1.0, -1.0)).square().mean()
+        commitment = (soft_BCHW - signs_BCHW).square().mean()
         return rebuilding + recipe.entropy * entropy_loss(z_BCHW) + recipe.commitment * commitment, rebuilding
 
     compiled = torch.compile(losses)
@@ -69,14 +71,25 @@ def train_image_tokenizer(recipe: TokenizerRecipe, folder: Path, device: str) ->
             group["lr"] = recipe.lr * warm * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps)))
         chosen = np.random.default_rng((recipe.seed, step)).integers(len(pixels), size=recipe.batch)
         images_BCHW = to_network(pixels[chosen]).to(device, memory_format=torch.channels_last)
-        loss, rebuilding = compiled(images_BCHW)
+        # An auto-encoder learns much faster through soft bits: each bit is binary with a probability that grows to 1.
+        share = min(1.0, step / max(1, recipe.soft_steps))
+        noise = torch.rand(
+            recipe.batch, recipe.magvit.bits, *(side // recipe.magvit.factor for side in images_BCHW.shape[2:])
+        )
+        loss, rebuilding = compiled(images_BCHW, (noise < share).to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % 100 == 0:
             rate = (step + 1 - done) / (time.monotonic() - started)
-            logger.info("image tokenizer step %d: loss %.4f, rebuilding %.4f, %.2f steps/s", step + 1, loss, rebuilding, rate)
+            logger.info(
+                "image tokenizer step %d: loss %.4f, rebuilding %.4f, %.2f steps/s",
+                step + 1,
+                loss.item(),
+                rebuilding.item(),
+                rate,
+            )
         if (step + 1) % 500 == 0 or step + 1 == recipe.steps:
             save_state(state, model, optimizer, step + 1)
     return model.eval().cpu()
@@ -99,7 +112,9 @@ def encode_shards(model: Magvit, folder: Path, shards: int, device: str) -> np.n
         path = shard_path(folder, "codes", shard)
         if not path.is_file():
             pixels = np.load(shard_path(folder, "pixels", shard))
-            parts = [model.codes(to_network(pixels[at : at + 250]).to(device)).cpu() for at in range(0, len(pixels), 250)]
+            parts = [
+                model.codes(to_network(pixels[at : at + 250]).to(device)).cpu() for at in range(0, len(pixels), 250)
+            ]
             save_array(path, torch.cat(parts).to(torch.int16).numpy())
             logger.info("encoded photo shard %d of %d", shard + 1, shards)
         found.append(np.load(path))

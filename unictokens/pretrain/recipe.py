@@ -10,6 +10,7 @@ class TokenizerRecipe:
     """Training of the image tokenizer on drawn photos.
 
     shards         shards of the photo pool that are used
+    soft_steps     steps until every bit the decoder sees is a sign; before, a growing share of them is
     entropy        weight of the look-up-free quantiser's entropy term: bits sure of themselves, used equally often
     commitment     weight of the squared distance between encoder outputs and their signs
     edges          weight of the error of horizontal and vertical differences, which keeps outlines sharp
@@ -17,7 +18,8 @@ class TokenizerRecipe:
 
     magvit: MagvitConfig = MagvitConfig(
         base=32,
-        bits=10,
+        bits=12,
+        groups=8,  # 32 groups of one channel each would erase what a channel's mean says about colour
         encoder_multipliers=(1, 1, 2, 3),
         encoder_blocks=(1, 1, 2, 2),
         decoder_multipliers=(1, 1, 2, 3),
@@ -25,9 +27,10 @@ class TokenizerRecipe:
     )
     shards: int = 6
     batch: int = 32
-    steps: int = 6_000
+    steps: int = 5_000
     lr: float = 1e-3
     warmup_steps: int = 200
+    soft_steps: int = 1_500
     entropy: float = 0.02
     commitment: float = 0.05
     edges: float = 1.0

@@ -15,13 +15,15 @@ from unictokens.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class MagvitConfig:
-    """Sizes of the image tokenizer: first width, bits per code, and per level its width multiplier and residual blocks.
+    """Sizes of the image tokenizer: first width, bits per code, groups of the group normalisation, and per
+    level its width multiplier and residual blocks.
 
     Both halves list levels from the finest to the coarsest; n levels shrink an image by 2^(n-1).
     """
 
     base: int = 128
     bits: int = 13
+    groups: int = 32
     encoder_multipliers: tuple[int, ...] = (1, 2, 2, 4, 4)
     encoder_blocks: tuple[int, ...] = (4, 3, 4, 3, 4)
     decoder_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
@@ -68,8 +70,12 @@ class Magvit(nn.Module):
     def __init__(self, config: MagvitConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.base, config.bits, config.encoder_multipliers, config.encoder_blocks)
-        self.decoder = Decoder(config.base, config.bits, config.decoder_multipliers, config.decoder_blocks)
+        self.encoder = Encoder(
+            config.base, config.bits, config.groups, config.encoder_multipliers, config.encoder_blocks
+        )
+        self.decoder = Decoder(
+            config.base, config.bits, config.groups, config.decoder_multipliers, config.decoder_blocks
+        )
         self.quantize = Quantizer(config.bits)
 
     def encode_bits(self, images_BCHW: Tensor) -> Tensor:

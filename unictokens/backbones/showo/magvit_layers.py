@@ -6,23 +6,22 @@ Attribute names are the published checkpoint's key names, so that its state dict
 from torch import Tensor, nn
 from torch.nn import functional
 
-GROUPS = 32
 NORM_EPS = 1e-6
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation over 32 groups; `channels` must be a multiple of 32."""
-    return nn.GroupNorm(GROUPS, channels, eps=NORM_EPS)
+def group_norm(channels: int, groups: int) -> nn.GroupNorm:
+    """Group normalisation; `channels` must be a multiple of `groups` (32 in the published model)."""
+    return nn.GroupNorm(groups, channels, eps=NORM_EPS)
 
 
 class ResidualBlock(nn.Module):
     """Twice (norm, swish, 3x3 convolution) beside an identity, or beside a 1x1 convolution when the width changes."""
 
-    def __init__(self, inner: int, outer: int) -> None:
+    def __init__(self, inner: int, outer: int, groups: int) -> None:
         super().__init__()
-        self.norm1 = group_norm(inner)
+        self.norm1 = group_norm(inner, groups)
         self.conv1 = nn.Conv2d(inner, outer, 3, padding=1)
-        self.norm2 = group_norm(outer)
+        self.norm2 = group_norm(outer, groups)
         self.conv2 = nn.Conv2d(outer, outer, 3, padding=1)
         self.nin_shortcut = nn.Conv2d(inner, outer, 1) if inner != outer else None
 
@@ -36,9 +35,9 @@ class ResidualBlock(nn.Module):
 class SpatialAttention(nn.Module):
     """Single-head self-attention over all positions, residual."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.norm = group_norm(channels)
+        self.norm = group_norm(channels, groups)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
@@ -79,11 +78,11 @@ class Upsample(nn.Module):
 class Middle(nn.Module):
     """Residual block, attention, residual block at the lowest resolution."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.block_1 = ResidualBlock(channels, channels)
-        self.attn_1 = SpatialAttention(channels)
-        self.block_2 = ResidualBlock(channels, channels)
+        self.block_1 = ResidualBlock(channels, channels, groups)
+        self.attn_1 = SpatialAttention(channels, groups)
+        self.block_2 = ResidualBlock(channels, channels, groups)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """float [B, C, H, W] to the same shape."""
@@ -93,9 +92,9 @@ class Middle(nn.Module):
 class Level(nn.Module):
     """The residual blocks of one resolution, and the layer that leaves it (added by the encoder or decoder)."""
 
-    def __init__(self, inner: int, outer: int, blocks: int) -> None:
+    def __init__(self, inner: int, outer: int, blocks: int, groups: int) -> None:
         super().__init__()
-        self.block = nn.ModuleList([ResidualBlock(inner if at == 0 else outer, outer) for at in range(blocks)])
+        self.block = nn.ModuleList([ResidualBlock(inner if at == 0 else outer, outer, groups) for at in range(blocks)])
         self.downsample: nn.Module | None = None
         self.upsample: nn.Module | None = None
 
@@ -111,18 +110,20 @@ class Level(nn.Module):
 class Encoder(nn.Module):
     """Pixels to one real number per bit: widths are `base` times `multipliers`, one level per entry."""
 
-    def __init__(self, base: int, bits: int, multipliers: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+    def __init__(
+        self, base: int, bits: int, groups: int, multipliers: tuple[int, ...], blocks: tuple[int, ...]
+    ) -> None:
         super().__init__()
         widths = [base * multiplier for multiplier in multipliers]
         self.conv_in = nn.Conv2d(3, base, 3, padding=1)
         self.down = nn.ModuleList()
         for at, width in enumerate(widths):
-            level = Level(base if at == 0 else widths[at - 1], width, blocks[at])
+            level = Level(base if at == 0 else widths[at - 1], width, blocks[at], groups)
             if at + 1 < len(widths):
                 level.downsample = Downsample(width)
             self.down.append(level)
-        self.mid = Middle(widths[-1])
-        self.norm_out = group_norm(widths[-1])
+        self.mid = Middle(widths[-1], groups)
+        self.norm_out = group_norm(widths[-1], groups)
         self.conv_out = nn.Conv2d(widths[-1], bits, 3, padding=1)
         self.quant_conv = nn.Conv2d(bits, bits, 1)
 
@@ -138,21 +139,23 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Bits (-1 or +1) to pixels; level numbers run from 0 (finest) upwards and are worked through downwards."""
 
-    def __init__(self, base: int, bits: int, multipliers: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+    def __init__(
+        self, base: int, bits: int, groups: int, multipliers: tuple[int, ...], blocks: tuple[int, ...]
+    ) -> None:
         super().__init__()
         widths = [base * multiplier for multiplier in multipliers]
         top = len(widths) - 1
         self.post_quant_conv = nn.Conv2d(bits, bits, 1)
         self.conv_in = nn.Conv2d(bits, widths[top], 3, padding=1)
-        self.mid = Middle(widths[top])
+        self.mid = Middle(widths[top], groups)
         levels = []
         for at, width in enumerate(widths):
-            level = Level(widths[min(at + 1, top)], width, blocks[at])
+            level = Level(widths[min(at + 1, top)], width, blocks[at], groups)
             if at > 0:
                 level.upsample = Upsample(width)
             levels.append(level)
         self.up = nn.ModuleList(levels)
-        self.norm_out = group_norm(widths[0])
+        self.norm_out = group_norm(widths[0], groups)
         self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, bits_BCHW: Tensor) -> Tensor:

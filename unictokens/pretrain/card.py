@@ -1,0 +1,81 @@
+"""Write the model card of a small base: what it is, how it was made, what it was measured to do."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from unictokens.atomic import write_bytes
+from unictokens.backbones.base import BackboneInfo
+from unictokens.pretrain.measure import Score
+from unictokens.pretrain.recipe import Recipe
+
+KIND_NAMES = {
+    "class": "which class",
+    "colour": "main colour (hair of persons)",
+    "second": "second colour (shirt of persons)",
+    "pattern": "pattern",
+    "accessory": "accessory",
+    "accessory_colour": "colour of the accessory",
+    "place": "place",
+    "describe": "full description, word for word",
+    "yesno": "yes or no about one attribute",
+    "recognition": "`X is <description>. Is X in the photo?`",
+}
+
+
+def table(scores: Mapping[str, Score]) -> str:
+    """Markdown rows of scores."""
+    rows = [
+        f"| {KIND_NAMES.get(kind, kind)} | {100 * score.accuracy:.1f} % | {score.asked:,} |"
+        for kind, score in scores.items()
+    ]
+    return "\n".join(["| question | right | asked |", "|---|---|---|", *rows])
+
+
+def write_card(
+    path: Path,
+    info: BackboneInfo,
+    recipe: Recipe,
+    rebuilding_error: float,
+    answers: Mapping[str, Score],
+    drawings: Mapping[str, Score],
+) -> None:
+    """Write `MODEL_CARD.md` from measured numbers only."""
+    tokenizer, language = recipe.tokenizer, recipe.language
+    text = f"""# Mini base
+
+A small Show-o (the classes of the published model, small sizes) that knows only Toyland, the drawn world of this
+package. It exists so that everything here runs on a CPU; it knows nothing of real photos.
+
+- {info.image_size} px images, {info.codes} codes of {tokenizer.magvit.bits} bits; width {info.width}, {language.layers} layers, {language.heads} heads; vocabulary {info.vocabulary:,}
+- fingerprint of the frozen weights: `{info.fingerprint}`
+- licence: Apache-2.0, like the code; trained on drawings made by this package only
+
+## Made by
+
+`python -m unictokens.pretrain FOLDER` with the recipe's defaults: the image tokenizer saw {tokenizer.steps:,} batches of {tokenizer.batch}
+photos out of {tokenizer.shards * recipe.shard:,}; the transformer {language.steps:,} batches of {language.batch_generation} captions to draw and {language.batch_understanding} conversations,
+over {language.shards * recipe.shard:,} photos. AdamW, bfloat16 products, float32 weights.
+
+## Measured
+
+`python -m unictokens.pretrain FOLDER --measure` on {recipe.held_out:,} held-out photos (seeds from {recipe.held_out_seed:,}):
+
+Rebuilt photos are off by {rebuilding_error:.1f} of 255 on average.
+
+Questions about held-out photos, greedy answers (an answer counts when it equals the grammar's; yes/no by its first word):
+
+{table(answers)}
+
+The same questions asked about the base's own drawings of held-out captions that mention everything (this measures
+drawing and reading together, so it is a lower bound of neither):
+
+{table(drawings)}
+
+## Settings
+
+```
+{asdict(recipe)}
+```
+"""
+    write_bytes(path, text.encode())

@@ -1,0 +1,99 @@
+"""Measure a base on held-out photos: what it answers, and what it says about its own drawings."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unictokens.backbones.base import AnswerRequest, Backbone, Decoding, GenerationRequest, Sampling
+from unictokens.concepts.bank import ConceptBank
+from unictokens.data.toyland import Photo, Question, caption, questions, render
+from unictokens.images import to_tensor
+from unictokens.pretrain.pool import photo_of
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Score:
+    """Right answers out of `asked` questions of one kind."""
+
+    right: int
+    asked: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return self.right / self.asked
+
+
+def held_out_photos(first_seed: int, count: int) -> list[Photo]:
+    """Photos no training pool contains: the pools use small seeds only."""
+    return [photo_of(first_seed + at) for at in range(count)]
+
+
+def encode_photos(backbone: Backbone, photos: Sequence[Photo]) -> Tensor:
+    """Codes int64 [P, N] of drawn photos."""
+    size = backbone.info.image_size
+    parts = [
+        backbone.encode(torch.stack([to_tensor(render(photo, size)) for photo in photos[at : at + BATCH]]))
+        for at in range(0, len(photos), BATCH)
+    ]
+    return torch.cat(parts)
+
+
+def one_of_each_kind(photo: Photo, seed: int) -> list[Question]:
+    """One random question of every kind the grammar has for a photo."""
+    rng = np.random.default_rng((seed, 7))
+    by_kind: dict[str, list[Question]] = defaultdict(list)
+    for question in questions(photo, rng):
+        by_kind[question.kind].append(question)
+    return [kind[int(rng.integers(len(kind)))] for kind in by_kind.values()]
+
+
+def understanding_scores(
+    backbone: Backbone, photos: Sequence[Photo], codes_PN: Tensor, kinds: frozenset[str] | None = None
+) -> dict[str, Score]:
+    """Accuracy per kind of question; an answer is right when it is the grammar's, letter case aside.
+
+    For "recognition" and "yesno" the first word decides, as a listener would.
+    """
+    asked = [
+        (question, codes_N)
+        for at, (photo, codes_N) in enumerate(zip(photos, codes_PN, strict=True))
+        for question in one_of_each_kind(photo, at)
+        if kinds is None or question.kind in kinds
+    ]
+    bank = ConceptBank.empty(backbone.info.width)
+    answers: list[str] = []
+    for at in range(0, len(asked), BATCH):
+        requests = [AnswerRequest((question.question,), codes_N) for question, codes_N in asked[at : at + BATCH]]
+        answers.extend(backbone.answer(requests, bank, Decoding(max_tokens=40)))
+    right: dict[str, list[bool]] = defaultdict(list)
+    for (question, _), answer in zip(asked, answers, strict=True):
+        right[question.kind].append(agrees(question, answer))
+    return {kind: Score(sum(marks), len(marks)) for kind, marks in sorted(right.items())}
+
+
+def agrees(question: Question, answer: str) -> bool:
+    """Whether an answer counts as right (see `understanding_scores`)."""
+    said, truth = answer.strip().lower(), question.answer.strip().lower()
+    if question.kind in ("recognition", "yesno"):
+        return said.split(",")[0].split(".")[0] == truth.split(",")[0].split(".")[0]
+    return said == truth
+
+
+def draw_captions(
+    backbone: Backbone, photos: Sequence[Photo], sampling: Sampling, seed: int
+) -> tuple[list[str], Tensor]:
+    """Captions of `photos` and codes int64 [P, N] of what the base draws for them."""
+    captions = [caption(photo, np.random.default_rng((seed, at))) for at, photo in enumerate(photos)]
+    bank = ConceptBank.empty(backbone.info.width)
+    drawn = []
+    for at in range(0, len(captions), BATCH):
+        requests = [GenerationRequest((text,), seed + at + i) for i, text in enumerate(captions[at : at + BATCH])]
+        drawn.extend(drawing.codes_N for drawing in backbone.generate(requests, bank, sampling))
+    return captions, torch.stack(drawn)
