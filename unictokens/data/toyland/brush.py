@@ -43,7 +43,7 @@ def oval(cx: float, cy: float, rx: float, ry: float, tilt: float = 0.0) -> Point
     if tilt:
         c, s = cos(radians(tilt)), sin(radians(tilt))
         points = points @ np.array(((c, s), (-s, c)))
-    return points + (cx, cy)
+    return points + np.array((cx, cy))
 
 
 def arc(cx: float, cy: float, rx: float, ry: float, start: float, stop: float) -> Points:

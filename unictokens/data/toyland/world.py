@@ -162,7 +162,7 @@ def random_pose(rng: np.random.Generator, cls: str, accessory: str) -> Pose:
     person = kind_of(cls) == "person"
     roomy = accessory in ("balloon", "hat")
     scale = float(rng.uniform(0.78, 0.86) if roomy else rng.uniform(0.80, 0.94))
-    bottom = float(rng.uniform(1.0, 1.03) if person else rng.uniform(0.94, 0.98))
+    bottom = float(rng.uniform(0.98, 1.01) if person else rng.uniform(0.94, 0.98))
     return Pose(
         x=float(0.5 + rng.uniform(-0.05, 0.05)),
         y=bottom - scale / 2,
