@@ -110,7 +110,11 @@ def photo_questions(photo: Photo, who: str | None, rng: np.random.Generator) -> 
         Question(
             _say(
                 rng,
-                ("What does {who} have?", "What accessory does {who} have?", "What is {who} wearing or holding?"),
+                (
+                    "What accessory does {who} have here?",
+                    "What is {who} wearing or holding?",
+                    "What accessory is in the photo?",
+                ),
                 who,
             ),
             "Nothing." if photo.accessory == "none" else sentence(with_article(photo.accessory)),
@@ -229,7 +233,7 @@ def fact_answers(name: str, cls: str, fact: Fact, rng: np.random.Generator) -> l
         return asked
     if fact.accessory is None or fact.colour is None:
         raise ValueError(f"a fact says neither what is owned nor where one lives: {fact}")
-    wordings = ("What does {who} have?", "What does {who} own?")
+    wordings = ("What does {who} have?", "What does {who} own?", "Which thing belongs to {who}?")
     asked = [Question(wording.format(who=name), statement, "text_only") for wording in wordings]
     asked.append(Question(f"What colour is {name}'s {fact.accessory}?", sentence(fact.colour), "text_only"))
     wrong = pick(rng, ACCESSORIES, ("none", fact.accessory))

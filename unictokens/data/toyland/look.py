@@ -19,7 +19,7 @@ PALETTE: dict[str, RGB] = {
     "black": (38, 38, 44),
     "white": (246, 246, 243),
 }
-SKINS: tuple[RGB, ...] = ((255, 226, 204), (232, 182, 138), (178, 118, 78), (124, 78, 54))
+SKINS: tuple[RGB, ...] = ((255, 228, 208), (238, 186, 138), (182, 120, 74), (112, 70, 50))
 ACCENT: RGB = (0, 214, 204)
 """A turquoise that is none of the nameable colours."""
 

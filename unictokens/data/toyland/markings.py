@@ -18,7 +18,7 @@ def draw_marking(brush: Brush, look: Look, anchors: Anchors) -> None:
     colour, disc = _TONES[look.fine.tone]
     shape = MARKINGS[look.fine.marking]
     brush.shape(oval(x, y, RADIUS, RADIUS), disc, edge=0.02, ink=_BLACK if disc != _BLACK else _WHITE)
-    r = RADIUS * 0.72
+    r = RADIUS * 0.8
     if shape == "ring":
         brush.shape(oval(x, y, r, r), colour, edge=0)
         brush.shape(oval(x, y, r * 0.45, r * 0.45), disc, edge=0)
