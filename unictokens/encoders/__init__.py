@@ -1,0 +1,1 @@
+"""Outside networks that look at pictures, each behind a protocol and one adapter file."""

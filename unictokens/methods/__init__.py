@@ -1,0 +1,1 @@
+"""Ways to learn a concept: which data, which rows, which stages. The loop itself is in `training`."""

@@ -1,0 +1,1 @@
+"""The loop: one step for one or many runs, saving, resuming, previews."""

@@ -1,0 +1,127 @@
+"""The state of a run on disk, one small checksummed file per epoch, written atomically.
+
+A file is `<stage number>-<stage>-<epoch>.safetensors`. A run keeps its last two, the end of every stage, and any epoch that
+a later stage continues from. A damaged file is set aside under `damaged-...` and the one before it is used.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from unictokens.atomic import storage_error, write_bytes
+from unictokens.errors import StorageError, TrainingError
+
+log = logging.getLogger(__name__)
+
+NAME = re.compile(r"(\d+)-([a-z_]+)-(\d{4,})\.safetensors")
+KEPT_LAST = 2
+
+
+@dataclass(frozen=True, order=True)
+class Cursor:
+    """How far a run is: stage number from 0, its name, and finished epochs of it (0 = rows are ready, none trained)."""
+
+    number: int
+    stage: str
+    epoch: int
+
+    @property
+    def file(self) -> str:
+        """File name of the checkpoint."""
+        return f"{self.number}-{self.stage}-{self.epoch:04d}.safetensors"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run learns from; state is only continued by a run of the same identity."""
+
+    concept: str
+    config_hash: str
+    dataset_digest: str
+    backbone: str
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A cursor and the tensors of `TrainedRows.state`."""
+
+    cursor: Cursor
+    tensors: dict[str, Tensor]
+
+
+def save_checkpoint(folder: Path, identity: Identity, checkpoint: Checkpoint, keep: frozenset[tuple[int, int]]) -> None:
+    """Write a checkpoint, then remove those no longer needed.
+
+    keep  (stage number, epoch) pairs that stay for good
+    Raises StorageError; what was there before is then untouched.
+    """
+    about = json.dumps({"identity": asdict(identity), "cursor": asdict(checkpoint.cursor)}, sort_keys=True)
+    metadata = {"about": about, "sha256": _digest(about, checkpoint.tensors)}
+    write_bytes(folder / checkpoint.cursor.file, save(checkpoint.tensors, metadata))
+    for cursor in cursors(folder)[:-KEPT_LAST]:
+        if (cursor.number, cursor.epoch) not in keep:
+            (folder / cursor.file).unlink(missing_ok=True)
+
+
+def cursors(folder: Path) -> list[Cursor]:
+    """Cursors of the checkpoints in `folder`, oldest first; empty when there is no folder."""
+    if not folder.is_dir():
+        return []
+    found = (NAME.fullmatch(name) for name in sorted(os.listdir(folder)))
+    return sorted(Cursor(int(match[1]), match[2], int(match[3])) for match in found if match)
+
+
+def load_newest(folder: Path, identity: Identity) -> Checkpoint | None:
+    """The newest intact checkpoint, or None; damaged ones are set aside and logged.
+
+    Raises TrainingError when the folder belongs to a run of another identity.
+    """
+    for cursor in reversed(cursors(folder)):
+        try:
+            return load_checkpoint(folder, cursor, identity)
+        except StorageError as error:
+            aside = folder / f"damaged-{cursor.file}"
+            log.warning("%s; set aside as '%s', using the one before", error, aside.name)
+            os.replace(folder / cursor.file, aside)
+    return None
+
+
+def load_checkpoint(folder: Path, cursor: Cursor, identity: Identity) -> Checkpoint:
+    """Read one checkpoint; StorageError when it is damaged, TrainingError when it belongs to another run."""
+    path = folder / cursor.file
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise storage_error(error, path, "read") from error
+    try:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        about, digest = header["__metadata__"]["about"], header["__metadata__"]["sha256"]
+        written = Identity(**json.loads(about)["identity"])
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise StorageError(f"checkpoint '{path}' is damaged ({reason}): remove it") from error
+    if digest != _digest(about, tensors):
+        raise StorageError(f"checkpoint '{path}' is damaged (it does not match its checksum): remove it")
+    if written != identity:
+        changed = ", ".join(name for name, value in asdict(identity).items() if getattr(written, name) != value)
+        raise TrainingError(
+            f"run folder '{folder.parent}' holds a run with another {changed}: choose another folder or remove it"
+        )
+    return Checkpoint(cursor, tensors)
+
+
+def _digest(about: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(about.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tuple(tensors[name].shape)} {tensors[name].dtype}".encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()

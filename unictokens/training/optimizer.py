@@ -1,0 +1,83 @@
+"""AdamW over those rows of one concept that a stage trains, and nothing else.
+
+The published code gives the optimizer both full tables and puts every other row back after each step. Owning only the
+trained rows is equal to it, as long as rows that got no gradient still take their momentum and decay.
+"""
+
+import torch
+from torch import Tensor
+
+from unictokens.concepts.tokens import ConceptTokens
+from unictokens.config import OptimConfig
+
+PARTS = ("embed", "head", "bias")
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+class TrainedRows:
+    """All rows of one concept, of which `trained` change; the others never do.
+
+    trained  row numbers; rows gathered as leaf tensors [len(trained), D] (embedding, head) and [len(trained)] (bias)
+    """
+
+    def __init__(self, tokens: ConceptTokens, trained: tuple[int, ...], config: OptimConfig) -> None:
+        self._fixed = tokens.detach()
+        self._rows = torch.tensor(trained, dtype=torch.long, device=tokens.embed_KD.device)
+        self._leaves = [tensor[self._rows].clone().requires_grad_() for tensor in self._fixed.tensors()]
+        # One tensor at a time: the order of additions must not depend on what torch fuses for a device.
+        self._adamw = torch.optim.AdamW(
+            self._leaves,
+            lr=config.lr,
+            betas=config.betas,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            foreach=False,
+        )
+
+    def tokens(self) -> ConceptTokens:
+        """All rows, with the graph to the trained ones."""
+        parts = (
+            fixed.index_copy(0, self._rows, leaf)
+            for fixed, leaf in zip(self._fixed.tensors(), self._leaves, strict=True)
+        )
+        return ConceptTokens(self._fixed.layout, *parts)
+
+    def gradients(self) -> tuple[Tensor, ...]:
+        """Gradients of the trained rows (embedding, head, bias) of the last backward pass, zeros where there is none."""
+        return tuple(
+            torch.zeros_like(leaf) if leaf.grad is None else leaf.grad.detach().clone() for leaf in self._leaves
+        )
+
+    def step(self) -> None:
+        """One AdamW step from the gradients, which are cleared."""
+        for leaf in self._leaves:
+            if leaf.grad is None:
+                leaf.grad = torch.zeros_like(leaf)
+        self._adamw.step()
+        self.forget()
+
+    def forget(self) -> None:
+        """Clear the gradients without a step."""
+        self._adamw.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that decides what comes next: all rows `rows.<part>` and the moments `moment.<part>.<name>`, on the CPU.
+
+        Moments are absent before the first step.
+        """
+        found = {f"rows.{part}": tensor for part, tensor in zip(PARTS, self.tokens().detach().tensors(), strict=True)}
+        for part, leaf in zip(PARTS, self._leaves, strict=True):
+            for name, value in self._adamw.state.get(leaf, {}).items():
+                found[f"moment.{part}.{name}"] = value
+        return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in found.items()}
+
+    def restore_moments(self, state: dict[str, Tensor]) -> None:
+        """Take the moments of `state()`; none in it means that no step was made yet."""
+        for part, leaf in zip(PARTS, self._leaves, strict=True):
+            if f"moment.{part}.step" not in state:
+                continue
+            entry = {name: state[f"moment.{part}.{name}"].clone() for name in MOMENTS}
+            # AdamW keeps its step counter on the CPU, its moments beside the rows.
+            self._adamw.state[leaf] = {
+                name: value if name == "step" else value.to(leaf.device) for name, value in entry.items()
+            }

@@ -1,0 +1,276 @@
+"""A run: one concept with one configuration through all stages, saved after every epoch and resumed from there."""
+
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unictokens import __version__
+from unictokens.concepts.bundle import ConceptBundle, save_bundle
+from unictokens.concepts.card import BackboneStamp, ConceptCard, PromptTemplates, Provenance
+from unictokens.concepts.tokens import ConceptTokens
+from unictokens.config import RunConfig, config_hash, to_dict
+from unictokens.data.records import ConceptRecord
+from unictokens.lookup import resolve
+from unictokens.methods.base import METHODS, Method, Setting
+from unictokens.methods.draws import Draws, SeededDraws
+from unictokens.tracking.base import Tracker
+from unictokens.training.checkpoint import (
+    Checkpoint,
+    Cursor,
+    Identity,
+    load_checkpoint,
+    load_newest,
+    save_checkpoint,
+)
+from unictokens.training.engine import Engine
+from unictokens.training.history import History, summarise
+from unictokens.training.observer import Observer
+from unictokens.training.preview import Previewer
+from unictokens.training.session import Alone, Progress, Session
+from unictokens.training.state import RunState, StepLosses
+from unictokens.training.step import Outcome, train_step
+
+log = logging.getLogger(__name__)
+
+BUNDLE_FILE = "concept.safetensors"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: its bundle when it is finished, None when its host stopped it; the last epoch's mean losses.
+
+    seconds  wall time of training steps, all sessions of the run together
+    """
+
+    bundle: ConceptBundle | None
+    stage: str
+    epoch: int
+    losses: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def finished(self) -> bool:
+        """Whether all stages are done."""
+        return self.bundle is not None
+
+
+class Run:
+    """The state of a run together with its folder, tracker and host. Its owner makes steps and hands in the outcomes.
+
+    folder  checkpoints/*.safetensors, history.jsonl, answers.jsonl, previews/*.png, perception/*.png, concept.safetensors
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        setting: Setting,
+        folder: Path,
+        *,
+        tracker: Tracker,
+        session: Session,
+        created: str = "",
+        observer: Observer | None = None,
+    ) -> None:
+        method: Method = resolve(METHODS, setting.config.method, "method")()
+        self.state = RunState(setting, method, engine.device)
+        self._setting = setting
+        self._folder = folder
+        self._tracker = tracker
+        self._session = session
+        self._created = created
+        self._observer = observer
+        self._history = History(folder / "history.jsonl")
+        self._previewer = Previewer(setting, folder, tracker)
+        self._steps: list[StepLosses] = []
+        self._seconds = 0.0
+        self._tracked_steps = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether all stages are done."""
+        return self.state.over
+
+    def open(self) -> None:
+        """Continue from the newest intact checkpoint of the folder, or begin the first stage.
+
+        Raises TrainingError for a folder of another run, and what rules of the first stage refuse.
+        """
+        checkpoint = load_newest(self._checkpoints, self._identity)
+        if checkpoint is None:
+            self._enter(0, None)
+            return
+        log.info("'%s' continues after %s, epoch %d", self.state.name, checkpoint.cursor.stage, checkpoint.cursor.epoch)
+        self.state.resume(checkpoint)
+        self._history.reopen(checkpoint.cursor)
+        self._tracked_steps = sum(record.steps for record in self._history.records)
+
+    def prepare(self) -> None:
+        """Before a step: begin the next stage where one is over (perception happens here)."""
+        if self.state.stage_over and not self.over:
+            self._next_stage()
+
+    def take(self, outcome: Outcome, seconds: float) -> bool:
+        """Count a step that `train_step` made in `seconds`; True when it ended an epoch, whose state is then on disk.
+
+        Raises the outcome's error.
+        """
+        if outcome.error is not None:
+            raise outcome.error
+        place, steps = self.state.place, len(self.state.lessons.steps)
+        self._steps.append(outcome.losses)
+        self._seconds += seconds
+        self._session.report(
+            Progress(
+                concept=self.state.name,
+                stage=place.stage,
+                epoch=place.epoch,
+                epochs=self.state.stage.config.epochs,
+                step=place.step,
+                steps=steps,
+                losses=outcome.losses.values(),
+            )
+        )
+        if not self.state.advance():
+            return False
+        self._end_epoch()
+        return True
+
+    def result(self) -> RunResult:
+        """Where the run stands; writes the bundle when all stages are done. Raises StorageError."""
+        records = self._history.records
+        losses = records[-1].losses if records else {}
+        seconds = sum(record.seconds for record in records)
+        bundle = self._bundle(losses) if self.over else None
+        if bundle is not None:
+            save_bundle(bundle, self._folder / BUNDLE_FILE)
+            self._tracker.artifact(self._folder / BUNDLE_FILE)
+        return RunResult(bundle, self.state.stage.name, self.state.epoch, losses, seconds)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self._folder / "checkpoints"
+
+    @property
+    def _identity(self) -> Identity:
+        setting = self._setting
+        return Identity(
+            setting.record.name, config_hash(setting.config), setting.record.digest, setting.backbone.info.fingerprint
+        )
+
+    @property
+    def _kept(self) -> frozenset[tuple[int, int]]:
+        """Checkpoints that stay: stage ends, and epochs that the next stage starts from."""
+        stages = self.state.stages
+        ends = {(number, stage.config.epochs) for number, stage in enumerate(stages)}
+        starts = {(number - 1, stage.config.start_epoch) for number, stage in enumerate(stages) if number}
+        return frozenset(ends | {(number, epoch) for number, epoch in starts if epoch is not None})
+
+    def _enter(self, number: int, tokens: ConceptTokens | None) -> None:
+        beginning = self.state.enter(number, tokens)
+        if self._observer is not None:
+            self._observer.begun(self.state, beginning)
+        self._previewer.show(self.state.stage, beginning.sightings, self._tracked_steps)
+        self._save()
+
+    def _next_stage(self) -> None:
+        number = self.state.number + 1
+        start = self.state.stages[number].config.start_epoch
+        tokens = self.state.rows.tokens().detach()
+        if start is not None and start != self.state.epoch:
+            cursor = Cursor(self.state.number, self.state.stage.name, start)
+            tokens = self.state.tokens_of(load_checkpoint(self._checkpoints, cursor, self._identity))
+        self._enter(number, tokens)
+
+    def _end_epoch(self) -> None:
+        cursor = self.state.cursor
+        record = summarise(cursor, self._steps, self._seconds)
+        self._tracked_steps += record.steps
+        self._history.reopen(cursor)
+        self._history.add(record)
+        self._save()
+        self._steps, self._seconds = [], 0.0
+        values = {f"{name}_loss": value for name, value in record.losses.items()}
+        self._tracker.metrics(self._tracked_steps, {**values, "stage": cursor.number, "epoch": cursor.epoch})
+        if self._previewer.due(self.state.stage, cursor.epoch):
+            self._previewer.make(cursor, self.state.stage, self.state.rows.tokens().detach(), self._tracked_steps)
+
+    def _save(self) -> None:
+        checkpoint = Checkpoint(self.state.cursor, self.state.rows.state())
+        save_checkpoint(self._checkpoints, self._identity, checkpoint, self._kept)
+
+    def _bundle(self, losses: dict[str, float]) -> ConceptBundle:
+        setting, stage = self._setting, self.state.stage
+        tokens = self.state.rows.tokens().detach()
+        on_cpu = ConceptTokens(tokens.layout, *(tensor.cpu() for tensor in tokens.tensors()))
+        card = ConceptCard(
+            name=setting.record.name,
+            class_word=setting.record.cls,
+            layout=setting.config.layout,
+            backbone=BackboneStamp.of(setting.backbone.info),
+            person=setting.record.is_person,
+            info=setting.record.info,
+            templates=PromptTemplates.of(setting.config.layout, stage.config.introduction, stage.config.subject),
+            provenance=Provenance(
+                config=to_dict(setting.config),
+                config_hash=config_hash(setting.config),
+                dataset_digest=setting.record.digest,
+                seed=setting.config.seed,
+                package_version=__version__,
+                stage=stage.name,
+                epoch=self.state.epoch,
+                metrics=losses,
+                created=self._created,
+            ),
+        )
+        return ConceptBundle(on_cpu, card)
+
+
+def train_run(
+    engine: Engine,
+    record: ConceptRecord,
+    config: RunConfig,
+    folder: Path,
+    *,
+    tracker: Tracker,
+    session: Session | None = None,
+    draws: Draws | None = None,
+    created: str = "",
+    observer: Observer | None = None,
+) -> RunResult:
+    """Train one concept through all stages of its method, continuing whatever `folder` holds of this very run.
+
+    tracker  told of metrics, previews and the bundle; not closed here
+    session  the host; nobody by default
+    draws    random numbers; from `config.seed` by default
+    created  UTC time for the bundle's card; empty keeps the bundle a function of data, settings and seed alone
+    observer shown every stage and step (for checks)
+    Raises TrainingError for a loss that is not finite or a folder of another run, DataError, ConfigError, StorageError,
+    and DependencyError where a rule needs an absent model.
+    """
+    host = session if session is not None else Alone()
+    setting = Setting(engine.backbone, record, config, draws if draws is not None else SeededDraws(config.seed))
+    run = Run(engine, setting, folder, tracker=tracker, session=host, created=created, observer=observer)
+    tracker.params({"concept": record.name, "config_hash": config_hash(config), **flat(to_dict(config))})
+    run.open()
+    while not run.over:
+        run.prepare()
+        started = time.perf_counter()
+        outcomes, look = train_step(engine, (run.state,))
+        if observer is not None:
+            observer.stepped(run.state, look)
+        if run.take(outcomes[0], time.perf_counter() - started) and host.should_stop():
+            break
+    return run.result()
+
+
+def flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """A nested config as dotted paths, for trackers."""
+    found: dict[str, object] = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            found.update(flat(value, path + "."))
+        else:
+            found[path] = value
+    return found
