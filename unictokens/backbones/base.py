@@ -80,11 +80,15 @@ class Losses:
 
 @dataclass(frozen=True, eq=False)
 class AnswerRequest:
-    """A question about an image (codes_N int64 [N]) or, with None, about none; learned rows may introduce it."""
+    """A question about an image (codes_N int64 [N]) or, with None, about none; learned rows may introduce it.
+
+    `names` are what the answer calls the concepts, in the order of `concepts` (`("bo",)` makes it say "<bo>").
+    """
 
     question: Prompt
     codes_N: Tensor | None = None
     concepts: tuple[int, ...] = (0,)
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,8 @@ class KeyValues:
 
     def crop(self, length: int) -> None:
         """Forget everything after the first `length` places."""
-        self.layers.crop(length)
+        if length < self.length:
+            self.layers.crop(length - self.length)
 
 
 class LanguageModel(nn.Module):

@@ -1,0 +1,1 @@
+"""Decoding as pure functions: `maskgit` for image codes, `text` for answers."""
