@@ -1,4 +1,4 @@
-"""Train the transformer of a small base: half of each batch draws, half answers questions."""
+"""Train the transformer of a small base: half of each step draws, half answers questions."""
 
 import logging
 import math
@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from unictokens.backbones.base import Losses
-from unictokens.backbones.showo.backbone import ShowO
+from unictokens.backbones.showo.config import ShowOConfig
+from unictokens.backbones.showo.language_model import LanguageModel
+from unictokens.backbones.showo.vocabulary import IGNORE
 from unictokens.concepts.bank import ConceptBank
-from unictokens.pretrain.lessons import Lessons
+from unictokens.pretrain.lessons import Batch, Lessons
 from unictokens.pretrain.recipe import LanguageRecipe
 from unictokens.pretrain.state import load_state, save_state
 
@@ -29,67 +31,99 @@ def learning_rate(recipe: LanguageRecipe, step: int) -> float:
     return recipe.final_lr + (recipe.lr - recipe.final_lr) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
 
-def batches(backbone: ShowO, lessons: Lessons, recipe: LanguageRecipe, first: int) -> Iterator[object]:
-    """Collated batches from step `first` on; step s depends on (seed, s) alone. One batch is prepared ahead."""
+def language_config(recipe: LanguageRecipe) -> dict[str, object]:
+    """Values of transformers' PhiConfig for the small base."""
+    return {
+        "hidden_size": recipe.width,
+        "intermediate_size": recipe.intermediate,
+        "num_hidden_layers": recipe.layers,
+        "num_attention_heads": recipe.heads,
+        "num_key_value_heads": recipe.heads,
+        "max_position_embeddings": 1024,
+        "partial_rotary_factor": 0.5,
+        "rope_theta": 10000.0,
+        "layer_norm_eps": 1e-5,
+        "hidden_act": "gelu_new",
+        "initializer_range": 0.02,
+    }
 
-    def build(step: int) -> object:
-        rng = np.random.default_rng((recipe.seed, step))
-        understanding = [lessons.conversation(rng) for _ in range(recipe.batch_understanding)]
-        generation = [lessons.drawing(rng, recipe.condition_dropout) for _ in range(recipe.batch_generation)]
-        return backbone.collate(understanding, generation)
 
+def batches(lessons: Lessons, first: int, last: int) -> Iterator[tuple[Batch, Batch]]:
+    """(drawings, conversations) of steps first..last-1, prepared one step ahead."""
     with ThreadPoolExecutor(1) as executor:
+
+        def build(step: int) -> tuple[Batch, Batch]:
+            return lessons.drawings(step), lessons.conversations(step)
+
         ahead = executor.submit(build, first)
-        for step in range(first, recipe.steps):
-            batch = ahead.result()
+        for step in range(first, last):
+            ready = ahead.result()
             ahead = executor.submit(build, step + 1)
-            yield batch
+            yield ready
 
 
-def optimizer_of(backbone: ShowO, recipe: LanguageRecipe) -> torch.optim.AdamW:
-    """AdamW over the whole transformer; vectors (norms, biases) and embeddings are not decayed."""
-    named = list(backbone.language_model.named_parameters())
-    decayed = [p for name, p in named if p.ndim == 2 and "embed" not in name and "lm_head" not in name]
-    rest = [p for name, p in named if p.ndim != 2 or "embed" in name or "lm_head" in name]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+def optimizer_of(model: LanguageModel, recipe: LanguageRecipe) -> torch.optim.AdamW:
+    """AdamW over the whole transformer; norms, biases and the two vocabulary tables are not decayed."""
+    named = list(model.named_parameters())
+    decays = [p.ndim == 2 and "embed_tokens" not in name and "lm_head" not in name for name, p in named]
+    groups = [
+        {
+            "params": [p for (_, p), decay in zip(named, decays, strict=True) if decay],
+            "weight_decay": recipe.weight_decay,
+        },
+        {"params": [p for (_, p), decay in zip(named, decays, strict=True) if not decay], "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98), eps=1e-8)
 
 
-def combine(losses: Losses, recipe: LanguageRecipe) -> tuple[Tensor, float, float]:
-    """Weighted sum of the two mean losses, and both means as numbers."""
-    understanding = losses.understanding_total_U.sum() / losses.understanding_count_U.sum()
-    generation = losses.generation_total_G.sum() / losses.generation_count_G.sum()
-    total = recipe.understanding_weight * understanding + recipe.generation_weight * generation
-    return total, float(understanding.detach()), float(generation.detach())
+class Losses:
+    """Mean cross-entropies of both kinds of batch; the transformer itself is compiled, logits only where labels are."""
+
+    def __init__(self, model: LanguageModel, device: str) -> None:
+        self.model, self.device = model, device
+        self.bank = ConceptBank.empty(model.width).to(device)
+        self.hidden = torch.compile(model.hidden)
+
+    def __call__(self, batch: Batch, shift: int) -> Tensor:
+        """Loss of one batch; `shift` is 1 where a place predicts the next one (text), 0 where it predicts itself (codes)."""
+        ids_BT, labels_BT = batch.ids_BT.to(self.device), batch.labels_BT.to(self.device)
+        none_BS = torch.zeros(len(ids_BT), 0, dtype=torch.long, device=self.device)
+        with torch.autocast(self.device, torch.bfloat16):
+            h_BTD = self.hidden(self.model.embed(ids_BT, self.bank, none_BS), batch.mask.to(self.device))
+            length = ids_BT.shape[1] - shift
+            asked = labels_BT[:, shift:] != IGNORE
+            h_MD = h_BTD[:, :length][asked]
+            logits_MV = self.model.logits(h_MD, self.bank, none_BS[:1].expand(len(h_MD), 0))
+        return functional.cross_entropy(logits_MV.float(), labels_BT[:, shift:][asked])
 
 
-def train_language_model(backbone: ShowO, lessons: Lessons, recipe: LanguageRecipe, folder: Path) -> None:
-    """Train in place, or go on from `folder/language.state.safetensors`.
+def train_language_model(
+    config: ShowOConfig, lessons: Lessons, recipe: LanguageRecipe, folder: Path, device: str
+) -> LanguageModel:
+    """Train, or go on from `folder/language.state.safetensors`; returns the model in float32 on the CPU.
 
     Matrix products run in bfloat16 under autocast, weights and optimizer stay float32.
     """
-    model = backbone.language_model.train().requires_grad_(True)
-    optimizer = optimizer_of(backbone, recipe)
+    torch.manual_seed(recipe.seed)
+    model = LanguageModel(config.phi, config.vocab_size).to(device).train()
+    optimizer = optimizer_of(model, recipe)
     state = folder / "language.state.safetensors"
     done = load_state(state, model, optimizer)
-    bank = ConceptBank.empty(backbone.info.width)
-    started = time.monotonic()
-    seen: list[tuple[float, float]] = []
-    for step, batch in enumerate(batches(backbone, lessons, recipe, done), start=done):
+    losses = Losses(model, device)
+    started, seen = time.monotonic(), []
+    for step, (drawings, conversations) in enumerate(batches(lessons, done, recipe.steps), start=done):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
-        with torch.autocast("cpu" if not torch.cuda.is_available() else "cuda", torch.bfloat16):
-            losses = backbone.losses(batch, bank)
-        loss, understanding, generation = combine(losses, recipe)
+        drawing, understanding = losses(drawings, shift=0), losses(conversations, shift=1)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (recipe.generation_weight * drawing + recipe.understanding_weight * understanding).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        seen.append((understanding, generation))
+        seen.append((drawing.item(), understanding.item()))
         if (step + 1) % 50 == 0:
             means = np.mean(seen[-50:], axis=0)
             rate = (step + 1 - done) / (time.monotonic() - started)
-            logger.info("language step %d: understanding %.4f, drawing %.4f, %.2f steps/s", step + 1, *means, rate)
+            logger.info("language step %d: drawing %.4f, understanding %.4f, %.2f steps/s", step + 1, *means, rate)
         if (step + 1) % 250 == 0 or step + 1 == recipe.steps:
             save_state(state, model, optimizer, step + 1)
-    model.eval().requires_grad_(False)
+    return model.eval().cpu().requires_grad_(False)

@@ -18,17 +18,17 @@ class TokenizerRecipe:
 
     magvit: MagvitConfig = MagvitConfig(
         base=32,
-        bits=12,
+        bits=10,
         groups=8,  # 32 groups of one channel each would erase what a channel's mean says about colour
-        encoder_multipliers=(1, 1, 2, 3),
-        encoder_blocks=(1, 1, 2, 2),
-        decoder_multipliers=(1, 1, 2, 3),
-        decoder_blocks=(1, 2, 2, 2),
+        encoder_multipliers=(1, 2, 3, 4),
+        encoder_blocks=(0, 1, 1, 2),
+        decoder_multipliers=(1, 2, 3, 4),
+        decoder_blocks=(1, 1, 1, 2),
     )
     shards: int = 6
-    batch: int = 32
-    steps: int = 5_000
-    lr: float = 1e-3
+    batch: int = 16
+    steps: int = 4_800
+    lr: float = 2e-3
     warmup_steps: int = 200
     soft_steps: int = 1_500
     entropy: float = 0.02
@@ -48,7 +48,7 @@ class LanguageRecipe:
     """
 
     width: int = 256
-    layers: int = 8
+    layers: int = 6
     heads: int = 8
     intermediate: int = 1024
     text_vocabulary: int = 800
@@ -57,7 +57,7 @@ class LanguageRecipe:
     batch_generation: int = 24
     batch_understanding: int = 24
     text_room: int = 120
-    caption_room: int = 44
+    caption_room: int = 30
     steps: int = 12_000
     lr: float = 1e-3
     final_lr: float = 5e-5

@@ -1,0 +1,82 @@
+"""`python -m unictokens.pretrain FOLDER`: make the small base from nothing, or go on where it stopped.
+
+Everything is kept in FOLDER: drawn photos, training states, and at the end `FOLDER/base`, a backbone folder with its
+model card. Interrupt it at any time; the same command continues. `--measure` only measures an existing `FOLDER/base`.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from unictokens.atomic import write_bytes
+from unictokens.backbones.showo.sequence import Sequences
+from unictokens.backbones.showo.vocabulary import Vocabulary
+from unictokens.concepts.tokenizer import TextTokenizer
+from unictokens.errors import UniCTokensError
+from unictokens.pretrain.assemble import assemble, small_config
+from unictokens.pretrain.card import measure_and_write
+from unictokens.pretrain.codes import encode_shards, train_image_tokenizer
+from unictokens.pretrain.language import train_language_model
+from unictokens.pretrain.lessons import Lessons, corpus
+from unictokens.pretrain.pool import draw_shards, to_network
+from unictokens.pretrain.recipe import Recipe
+
+CORPUS_PHOTOS = 1_500
+
+
+def text_tokenizer(recipe: Recipe, folder: Path) -> TextTokenizer:
+    """The byte-level BPE over Toyland's texts, learned once and kept in `folder`."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        learned = TextTokenizer.train(corpus(recipe.held_out_seed // 2, CORPUS_PHOTOS), recipe.language.text_vocabulary)
+        write_bytes(path, learned.to_json().encode())
+    return TextTokenizer.load(path)
+
+
+def pretrain(recipe: Recipe, folder: Path, device: str, processes: int) -> Path:
+    """Run the whole recipe; returns the backbone folder."""
+    draw_shards(folder, recipe.tokenizer.shards, recipe.shard, recipe.image_size, processes)
+    magvit = train_image_tokenizer(recipe.tokenizer, folder, device)
+    draw_shards(folder, recipe.language.shards, recipe.shard, recipe.image_size, processes)
+    codes_PN = encode_shards(magvit, folder, recipe.language.shards, device)
+    tokenizer = text_tokenizer(recipe, folder)
+    config = small_config(recipe, tokenizer.size)
+    black = np.zeros((1, recipe.image_size, recipe.image_size, 3), dtype=np.uint8)
+    magvit = magvit.cpu()
+    sequences = Sequences(Vocabulary.of(config, tokenizer.eot, tokenizer.size), tokenizer, config.text_length)
+    lessons = Lessons(sequences, recipe.language, codes_PN, magvit.codes(to_network(black))[0])
+    model = train_language_model(config, lessons, recipe.language, folder, device)
+    assemble(folder / "base", config, model, magvit, tokenizer)
+    return folder / "base"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m unictokens.pretrain", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where everything is kept")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--processes", type=int, default=2, help="processes that draw photos (default 2)")
+    parser.add_argument("--measure", action="store_true", help="only measure FOLDER/base and write its model card")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    recipe = Recipe()
+    try:
+        base = (
+            options.folder / "base"
+            if options.measure
+            else pretrain(recipe, options.folder, options.device, options.processes)
+        )
+        measure_and_write(base, recipe)
+    except UniCTokensError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
