@@ -56,14 +56,18 @@ def load_image(source: Path | bytes) -> Image.Image:
         raise DataError(f"image {name} cannot be read ({error}): replace it by an intact PNG or JPEG") from error
 
 
-def view_image(picture: Image.Image, view: View) -> Image.Image:
-    """Apply a view: bicubic resize of the short side, square crop, mirror."""
-    width, height = picture.size
+def resized_size(size: tuple[int, int], view: View) -> tuple[int, int]:
+    """(width, height) of a picture of `size` after the resize of a view, before its crop."""
+    width, height = size
     # The long side is truncated, as torchvision's Resize does, which the published training code uses.
     if width <= height:
-        resized = (view.short_side, max(view.size, int(view.short_side * height / width)))
-    else:
-        resized = (max(view.size, int(view.short_side * width / height)), view.short_side)
+        return view.short_side, max(view.size, int(view.short_side * height / width))
+    return max(view.size, int(view.short_side * width / height)), view.short_side
+
+
+def view_image(picture: Image.Image, view: View) -> Image.Image:
+    """Apply a view: bicubic resize of the short side, square crop, mirror."""
+    resized = resized_size(picture.size, view)
     if resized != picture.size:
         picture = picture.resize(resized, Image.Resampling.BICUBIC)
     top, left = view.corner or (round((picture.height - view.size) / 2), round((picture.width - view.size) / 2))

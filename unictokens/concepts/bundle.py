@@ -122,7 +122,7 @@ def load_bundle(path: Path, layout: TokenLayout | None = None, backbone: FrozenM
 
 
 def _assemble(tensors: dict[str, Tensor], card: ConceptCard, path: Path) -> ConceptTokens:
-    groups = [group for group in GROUPS if f"{group}.embed" in tensors]
+    groups: list[Group] = [group for group in GROUPS if f"{group}.embed" in tensors]
     wanted = {f"{group}.{part}" for group in groups for part in PARTS}
     expected = [group for group in GROUPS if card.layout.count(group)][: len(groups)]
     if set(tensors) != wanted or groups != expected or not groups:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._utils import _rebuild_tensor_v2
 
 from unictokens.atomic import building_folder, storage_error
 from unictokens.concepts.bundle import present_groups
@@ -97,7 +98,7 @@ class _Described:
     def __reduce__(self) -> tuple[Any, ...]:
         storage = _Storage(self.tensor.numel())
         arguments = (storage, 0, tuple(self.tensor.shape), self.tensor.stride(), False, OrderedDict())
-        return torch._utils._rebuild_tensor_v2, arguments
+        return _rebuild_tensor_v2, arguments
 
 
 class _Storage:

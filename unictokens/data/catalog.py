@@ -1,0 +1,129 @@
+"""A dataset in the official UniCTokens layout, opened and checked concept by concept.
+
+Needed are `concept/train/<name>/` with photos and `info.json`; everything else is read when it is there. A broken
+concept is refused when it is asked for and does not stand in the way of the others.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from unictokens.concepts.names import check_name
+from unictokens.data.folder import BLACK, DatasetFolder, shown
+from unictokens.data.forms import ConceptInfo, read_conditions, read_dialogues, read_exam, read_template
+from unictokens.data.records import ConceptRecord, Dialogue
+from unictokens.errors import ConceptError, DataError
+
+STAGES = ("stage_1", "stage_3")
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The concepts of a dataset folder: `names` in the dataset's order."""
+
+    folder: DatasetFolder
+    names: tuple[str, ...]
+
+    @classmethod
+    def open(cls, root: Path) -> "Catalog":
+        """Open a dataset; raises DataError when it is no dataset folder or its list of concepts is malformed."""
+        folder = DatasetFolder(root)
+        if not root.is_dir():
+            raise DataError(f"dataset '{root}' is no folder: check the path")
+        if folder.has("concepts_list.json"):
+            names = tuple(folder.read("concepts_list.json", list[str]))
+        else:
+            names = folder.folders("concept/train")
+        if not names:
+            raise DataError(f"dataset '{root}' has no concepts: put photos and info.json into concept/train/<name>/")
+        for at, name in enumerate(names):
+            try:
+                check_name(name)
+            except ConceptError as error:
+                raise DataError(f"dataset '{root}', concept {at}: {error}") from error
+            if name in names[:at]:
+                raise DataError(f"'{root / 'concepts_list.json'}': item {at} is {shown(name)} again: name it once")
+        return cls(folder, names)
+
+    @property
+    def root(self) -> Path:
+        """The dataset's folder."""
+        return self.folder.root
+
+    def select(self, names: str) -> tuple[str, ...]:
+        """The concepts of a request: "all", or names with commas. Raises DataError for a name that is not there."""
+        if names == "all":
+            return self.names
+        wanted = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+        if not wanted:
+            raise DataError(f"no concept in {shown(names)}: name some of {', '.join(self.names[:20])}, or 'all'")
+        for name in wanted:
+            self._require(name)
+        return wanted
+
+    def concept(self, name: str) -> ConceptRecord:
+        """Everything about one concept; raises DataError with file, place, value and fix for the first thing wrong."""
+        self._require(name)
+        folder = self.folder
+        train, test = f"concept/train/{name}", f"concept/test/{name}"
+        info = folder.read(f"{train}/info.json", ConceptInfo)
+        return ConceptRecord(
+            name=name,
+            root=folder.root,
+            cls=info.cls,
+            info=info.info,
+            facts=tuple(info.extra_info),
+            is_person=info.conversation_type == "human",
+            kind=info.generation_type,
+            photos=self._photos(name),
+            cropped=folder.pictures(f"{train}/cropped"),
+            hard_negatives=folder.pictures(f"{train}/negative_example"),
+            random_negatives=folder.pictures("random_images"),
+            stages={
+                stage: read_dialogues(folder, path, need_picture=True)
+                for stage in STAGES
+                if folder.has(path := f"showo_training_data_{stage}/{name}.json")
+            },
+            conversations=self._dialogues(f"{train}/conversations.json"),
+            positives=self._dialogues(f"{train}/positive_recognitions.json"),
+            negatives=self._dialogues(f"{train}/random_recognitions.json"),
+            exam=read_exam(folder, f"test_data/{name}.json") if folder.has(f"test_data/{name}.json") else (),
+            test_photos=folder.pictures(test),
+            conditions=(
+                read_conditions(folder, f"{test}/t2i_conditions.json")
+                if folder.has(f"{test}/t2i_conditions.json")
+                else {}
+            ),
+            captions=(
+                folder.read(f"{train}/captions.json", dict[str, str]) if folder.has(f"{train}/captions.json") else {}
+            ),
+            black=folder.root / BLACK if folder.has(BLACK) else None,
+        )
+
+    def templates(self) -> dict[str, tuple[str, ...]]:
+        """Question wordings of `template.json` by group; empty without the file. Raises DataError."""
+        return read_template(self.folder, "template.json") if self.folder.has("template.json") else {}
+
+    def _require(self, name: str) -> None:
+        if name not in self.names:
+            known = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
+            raise DataError(f"dataset '{self.root}' has no concept {shown(name)}: choose from {known}")
+
+    def _photos(self, name: str) -> tuple[Path, ...]:
+        listing = "concept/train/train_images.json"
+        place = f"concept/train/{name}"
+        if self.folder.has(listing):
+            listed = self.folder.read(listing, dict[str, list[str]])
+            if name in listed:
+                files = [file for file in listed[name] if "mask" not in PurePosixPath(file).name]
+                photos = tuple(self.folder.picture(f"{place}/{file}", listing, at) for at, file in enumerate(files))
+                return self._some(photos, name)
+        return self._some(self.folder.pictures(place), name)
+
+    def _some(self, photos: tuple[Path, ...], name: str) -> tuple[Path, ...]:
+        if not photos:
+            place = self.root / "concept" / "train" / name
+            raise DataError(f"concept '{name}' has no photos: put PNG or JPEG files into '{place}'")
+        return photos
+
+    def _dialogues(self, path: str) -> tuple[Dialogue, ...]:
+        return read_dialogues(self.folder, path) if self.folder.has(path) else ()
