@@ -39,7 +39,7 @@ FLOORS = {
 ADAPTERS = {
     "transformers": "unictokens/backbones/showo/language_model.py",
     "tokenizers": "unictokens/concepts/tokenizer.py",
-    "huggingface_hub": "unictokens/backbones/showo/weights.py",
+    "huggingface_hub": "unictokens/backbones/showo/hub.py",
     "sklearn": "unictokens/methods/clustering.py",
     "mlflow": "unictokens/tracking/mlflow_tracker.py",
     "ray.train": "cluster/lane.py",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -44,6 +44,7 @@ class ShowOConfig:
     text_length     room for text beside an image (T); a drawing prompt takes T + 1 places
     image_size      side of an image in pixels
     magvit          sizes of the image tokenizer
+    stored          number format of the transformer's tensors in the file
     fingerprint     expected SHA-256 of the frozen weights, checked on load when present
     """
 
@@ -55,6 +56,7 @@ class ShowOConfig:
     text_length: Annotated[int, Field(ge=8)] = 128
     image_size: Size = 512
     magvit: MagvitConfig = MagvitConfig()
+    stored: Literal["float32", "bfloat16", "float16"] = "float32"
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
