@@ -73,6 +73,7 @@ def test_foreign_and_damaged_files_are_refused(tmp_path: Path) -> None:
     assert find_epochs(tmp_path) == []
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
     class Touch:
         def __reduce__(self):
