@@ -29,6 +29,16 @@ def mask_ratio(progress: Tensor) -> Tensor:
     return torch.cos(progress * math.pi * 0.5)
 
 
+def training_mask(time_B: Tensor, order_BN: Tensor) -> Tensor:
+    """Codes hidden in training, bool [B, N]: a share mask_ratio(time) of each row, at least one, in a random order.
+
+    time_B float32 [B] and order_BN float32 [B, N] are uniform numbers in [0, 1), drawn in this order by the published code.
+    """
+    N = order_BN.shape[1]
+    counts_B = (N * mask_ratio(time_B)).round().clamp(min=1)
+    return order_BN.argsort(dim=-1) < counts_B[:, None]
+
+
 def temperatures(start: float, steps: int) -> list[float]:
     """Noise temperature of every step: the published code multiplies by (1 - progress) at each, cumulatively."""
     found, temperature = [], start
