@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import re
+import tempfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch._utils import _rebuild_tensor_v2
 
-from unictokens.atomic import building_folder, storage_error
+from unictokens.atomic import storage_error, write_bytes
 from unictokens.concepts.bundle import present_groups
 from unictokens.concepts.layout import TokenLayout
 from unictokens.concepts.tokens import ConceptTokens
@@ -64,12 +65,15 @@ def export_triple(tokens: ConceptTokens, folder: Path, epoch: int, device: str =
     """
     present_groups(tokens)
     paths = triple(folder, epoch)
-    with building_folder(folder) as temporary:
-        for path, tensor in zip(paths, tokens.tensors(), strict=True):
-            # The archive carries the file's name inside, so it is written under its final name in a temporary folder.
-            _write(temporary / path.name, tensor.detach().to("cpu", torch.float32).contiguous(), device)
-        for path in paths:
-            os.replace(temporary / path.name, path)
+    try:
+        archives = [
+            _archive(path.name, tensor.detach().to("cpu", torch.float32).contiguous(), device)
+            for path, tensor in zip(paths, tokens.tensors(), strict=True)
+        ]
+    except OSError as error:
+        raise storage_error(error, Path(tempfile.gettempdir())) from error
+    for path, archive in zip(paths, archives, strict=True):
+        write_bytes(path, archive)
     return paths
 
 
@@ -117,16 +121,19 @@ class _DescriptionPickler(pickle.Pickler):
         return ("storage", torch.FloatStorage, "0", self.device, obj.count) if isinstance(obj, _Storage) else None
 
 
-def _write(path: Path, tensor: Tensor, device: str) -> None:
+def _archive(name: str, tensor: Tensor, device: str) -> bytes:
     # `torch.save` would name the device the tensor is on and, in newer versions, add records that the published files
     # lack. Its own archive writer, given the published records in their order, gives the published bytes.
     description = io.BytesIO()
     _DescriptionPickler(description, device).dump(_Described(tensor))
     numbers = tensor.numpy().tobytes()
-    try:
+    # The writer puts the file's name into the archive, so it needs a path, and it aborts the whole process when the disk is
+    # full, so that path leads into memory.
+    with tempfile.TemporaryDirectory() as folder, open(os.memfd_create(name), "rb") as memory:
+        path = Path(folder) / name
+        path.symlink_to(f"/proc/self/fd/{memory.fileno()}")
         writer = torch._C.PyTorchFileWriter(str(path))
-        for name, data in (("data.pkl", description.getvalue()), ("byteorder", b"little"), ("data/0", numbers)):
-            writer.write_record(name, data, len(data))
+        for record, data in (("data.pkl", description.getvalue()), ("byteorder", b"little"), ("data/0", numbers)):
+            writer.write_record(record, data, len(data))
         writer.write_end_of_file()
-    except RuntimeError as error:
-        raise StorageError(f"cannot write '{path.name}': the disk is full or refuses; free some space") from error
+        return memory.read()
