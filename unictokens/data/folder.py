@@ -34,25 +34,20 @@ class DatasetFolder:
     root: Path
 
     def has(self, path: str) -> bool:
-        """Whether a file or folder is there."""
-        return (self.root / path).exists()
+        """Whether a file or folder is there. Raises DataError where looking is not allowed."""
+        try:
+            return (self.root / path).exists()
+        except OSError as error:
+            raise DataError(f"cannot look at '{self.root / path}' ({error.strerror}): check its permissions") from error
 
     def pictures(self, path: str) -> tuple[Path, ...]:
         """Pictures in a folder, sorted by name; masks (names containing "mask") are left out; empty if no folder."""
         try:
-            found = sorted((self.root / path).iterdir(), key=lambda file: file.name)
+            return tuple(sorted(filter(_is_picture, (self.root / path).iterdir()), key=lambda file: file.name))
         except (FileNotFoundError, NotADirectoryError):
             return ()
         except OSError as error:
             raise DataError(f"cannot list '{self.root / path}' ({error.strerror}): check its permissions") from error
-        return tuple(
-            file
-            for file in found
-            if file.suffix.lower() in PICTURE_SUFFIXES
-            and "mask" not in file.name
-            and not file.name.startswith(".")
-            and file.is_file()
-        )
 
     def folders(self, path: str) -> tuple[str, ...]:
         """Names of the folders in a folder, sorted, hidden ones left out; empty if there is no such folder."""
@@ -111,7 +106,7 @@ class DatasetFolder:
                 if (self.root / inside).is_file():
                     return self.root / inside
             except OSError as error:
-                raise DataError(f"{where} cannot be looked up ({error.strerror}): give a shorter path") from error
+                raise DataError(f"{where} cannot be looked up ({error.strerror}): correct the path") from error
         raise DataError(f"{where} does not exist below '{self.root}': add the picture or correct the path")
 
     def _candidates(self, pure: PurePosixPath) -> list[str]:
@@ -124,6 +119,11 @@ class DatasetFolder:
         ends = ["/".join(pure.parts[at:]) for at in range(1, len(pure.parts))]
         # A bare file name is no evidence, "0.png" could be any picture; only the placeholder lies at the top.
         return candidates + [end for end in ends if ".." not in end.split("/") and ("/" in end or end == BLACK)]
+
+
+def _is_picture(file: Path) -> bool:
+    shown_name = "mask" not in file.name and not file.name.startswith(".")
+    return shown_name and file.suffix.lower() in PICTURE_SUFFIXES and file.is_file()
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
