@@ -46,10 +46,9 @@ def _attention_kind(vectors: Vectors, kind: Literal["sdpa", "eager"], masks: lis
     if f"loss_{kind}" not in vectors.tensors and not graded:
         return checks
     # The recorded loss ignores nothing: every place predicts the next id.
-    with torch.enable_grad():
-        ids_BT = vectors.get("input_ids")
-        logits_BTV = _logits(model, vectors, masks[0])
-        loss = functional.cross_entropy(logits_BTV[:, :-1].flatten(0, 1), ids_BT[:, 1:].flatten())
+    ids_BT = vectors.get("input_ids")
+    logits_BTV = _logits(model, vectors, masks[0])
+    loss = functional.cross_entropy(logits_BTV[:, :-1].flatten(0, 1), ids_BT[:, 1:].flatten())
     if f"loss_{kind}" in vectors.tensors:
         checks.append(vectors.close(f"loss_{kind}", loss[None]))
     grads = torch.autograd.grad(loss, [tables[key] for key in graded]) if graded else ()

@@ -42,8 +42,11 @@ def locate(source: str, magvit: Path | None = None, phi: Path | None = None) -> 
         inner = next((folder / name for name in SHOWO_FOLDERS if (folder / name / "config.json").is_file()), folder)
         if not (inner / "config.json").is_file():
             raise CheckpointError(f"'{source}' holds no config.json: point to a Show-o folder")
-        if read_json(inner / "config.json").get("format") == FORMAT:
+        described = read_json(inner / "config.json")
+        if described.get("format") == FORMAT:
             return _own(inner, inner.resolve().name)
+        if described.get("_class_name") != "Showo":
+            raise CheckpointError(f"'{inner / 'config.json'}' describes no Show-o: point to a Show-o folder")
         return _published(inner, magvit, phi)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not source.startswith((".", "/")):
         return _hub(source, magvit, phi)

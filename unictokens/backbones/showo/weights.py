@@ -17,7 +17,8 @@ from unictokens.backbones.showo.backbone import ShowO
 from unictokens.backbones.showo.config import ShowOConfig, read_config, read_json, to_json
 from unictokens.backbones.showo.image_tokenizer import Magvit
 from unictokens.backbones.showo.language_model import LanguageModel
-from unictokens.backbones.showo.places import Places, locate
+from unictokens.backbones.showo.places import locate
+from unictokens.backbones.showo.vocabulary import Vocabulary
 from unictokens.concepts.tokenizer import TextTokenizer
 from unictokens.errors import CheckpointError
 
@@ -50,6 +51,7 @@ def load(
     places = locate(source, magvit, phi)
     config = read_config(places.config, None if places.phi is None else read_json(places.phi))
     tokenizer = TextTokenizer.load(places.tokenizer)
+    Vocabulary.of(config, tokenizer.eot, tokenizer.size)  # refuses a foreign tokenizer before any weight is read
     with torch.device("meta"):
         language_model, image_tokenizer = LanguageModel(config.phi, config.vocab_size), Magvit(config.magvit)
     language_model.to(getattr(torch, config.stored))
@@ -122,7 +124,7 @@ def _digest(groups: list[dict[str, Tensor]]) -> str:
     for tensors in groups:
         for name, tensor in sorted(tensors.items()):
             digest.update(f"{name} {STORED_NAMES[tensor.dtype]} {tuple(tensor.shape)}\n".encode())
-            digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -177,6 +179,3 @@ def _compare(
 
 def _more(names: list[str]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
-
-
-__all__ = ["Places", "fingerprint", "freeze", "load", "locate", "random_backbone", "save_backbone"]
