@@ -42,6 +42,12 @@ def test_a_bundle_comes_back_bit_for_bit(tmp_path: Path, rows: int, bundle: Make
         assert torch.equal(mine, theirs)
 
 
+def test_equal_bundles_are_equal_files(tmp_path: Path, bundle: Make) -> None:
+    for at in range(8):
+        save_bundle(bundle(), tmp_path / str(at))
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
 def test_a_group_without_rows_is_simply_absent(tmp_path: Path, bundle: Make) -> None:
     layout = TokenLayout(shared=3, generation=0, understanding=2)
     save_bundle(bundle(6, layout), tmp_path / "bo.safetensors")
@@ -114,6 +120,9 @@ def test_damage_is_noticed(tmp_path: Path, bundle: Make) -> None:
         with pytest.raises(StorageError) as caught:
             load_bundle(path)
         assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+    save_file({"identifier.embed": torch.zeros(1, 6)}, path, {"bundle": "3"})
+    with pytest.raises(StorageError, match="damaged"):
+        load_bundle(path)
     save_file({"identifier.embed": torch.zeros(1, 6)}, path)
     with pytest.raises(StorageError, match="no concept card"):
         load_bundle(path)

@@ -1,8 +1,8 @@
 """One file per learned concept that says by itself what it is: rows, layout, templates, backbone, where it came from.
 
 A bundle is a safetensors file. Its tensors are `<group>.embed` [count, D], `<group>.head` [count, D] and
-`<group>.bias` [count], float32, for each group of rows that exists; its metadata holds the `ConceptCard` as JSON under
-"card" and a SHA-256 over the rows under "rows_sha256", so that a flipped bit is noticed.
+`<group>.bias` [count], float32, for each group of rows that exists; its metadata has one entry "bundle", JSON of the
+`ConceptCard` (as text) under "card" and a SHA-256 over the rows under "rows_sha256", so that a flipped bit is noticed.
 """
 
 import hashlib
@@ -85,7 +85,8 @@ def save_bundle(bundle: ConceptBundle, path: Path) -> None:
         rows = list(bundle.tokens.layout.rows(group))
         for part, tensor in zip(PARTS, bundle.tokens.tensors(), strict=True):
             tensors[f"{group}.{part}"] = tensor.detach()[rows].to("cpu", torch.float32).contiguous()
-    metadata = {"card": card_to_json(bundle.card), "rows_sha256": _digest(tensors)}
+    # One entry: safetensors writes several in no fixed order, and equal bundles shall be equal files.
+    metadata = {"bundle": json.dumps({"card": card_to_json(bundle.card), "rows_sha256": _digest(tensors)})}
     write_bytes(path, save(tensors, metadata))
 
 
@@ -148,7 +149,10 @@ def _assemble(tensors: dict[str, Tensor], card: ConceptCard, path: Path) -> Conc
 def _metadata(data: bytes) -> dict[str, str]:
     # The header is a little-endian length and JSON; `safe_open` would read the file a second time.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return header.get("__metadata__", {})
+    entry = json.loads(header.get("__metadata__", {}).get("bundle", "{}"))
+    if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
+        raise ValueError("its description is no object of texts")
+    return entry
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
