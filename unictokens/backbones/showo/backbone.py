@@ -146,6 +146,7 @@ class ShowO:
         Understanding: answers, each place predicted by the one before. Drawing: hidden codes, start and end of image, each
         place predicting itself (Show-o section 3.4 as published).
         """
+        bank = bank.to(self.device)
         none = torch.zeros(0, device=self.device)
         understanding, generation = (none, none), (none, none)
         if batch.understanding is not None:
