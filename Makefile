@@ -13,7 +13,7 @@ demo: $(VENV)/ready
 test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/pyright
+	$(VENV)/bin/pyright --pythonpath $(RUN)
 	$(RUN) -m pytest
 
 $(VENV)/ready: pyproject.toml constraints.txt

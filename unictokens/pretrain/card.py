@@ -5,9 +5,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from unictokens.atomic import write_bytes
-from unictokens.backbones.base import BackboneInfo
-from unictokens.pretrain.measure import Score
+from unictokens.backbones.base import BackboneInfo, Sampling
+from unictokens.backbones.showo.weights import load
+from unictokens.pretrain.codes import mean_error
+from unictokens.pretrain.measure import (
+    Score,
+    draw_descriptions,
+    encode_photos,
+    held_out_photos,
+    understanding_scores,
+)
+from unictokens.pretrain.pool import draw_pixels
 from unictokens.pretrain.recipe import Recipe
+
+DRAWN = frozenset({"class", "colour", "second", "pattern", "accessory", "accessory_colour", "place"})
+"""Kinds of question that are asked about the base's own drawings."""
 
 KIND_NAMES = {
     "class": "which class",
@@ -19,6 +31,7 @@ KIND_NAMES = {
     "place": "place",
     "describe": "full description, word for word",
     "yesno": "yes or no about one attribute",
+    "choice": "one of two offered answers",
     "recognition": "`X is <description>. Is X in the photo?`",
 }
 
@@ -54,7 +67,7 @@ package. It exists so that everything here runs on a CPU; it knows nothing of re
 ## Made by
 
 `python -m unictokens.pretrain FOLDER` with the recipe's defaults: the image tokenizer saw {tokenizer.steps:,} batches of {tokenizer.batch}
-photos out of {tokenizer.shards * recipe.shard:,}; the transformer {language.steps:,} batches of {language.batch_generation} captions to draw and {language.batch_understanding} conversations,
+photos out of {tokenizer.shards * recipe.shard:,}; the transformer {language.steps:,} steps of {language.batch_generation} captions to draw and {language.batch_understanding} conversations,
 over {language.shards * recipe.shard:,} photos. AdamW, bfloat16 products, float32 weights.
 
 ## Measured
@@ -79,3 +92,15 @@ drawing and reading together, so it is a lower bound of neither):
 ```
 """
     write_bytes(path, text.encode())
+
+
+def measure_and_write(folder: Path, recipe: Recipe) -> None:
+    """Measure the base in `folder` on held-out photos and write its `MODEL_CARD.md`."""
+    backbone = load(str(folder))
+    photos = held_out_photos(recipe.held_out_seed, recipe.held_out)
+    answers = understanding_scores(backbone, photos, encode_photos(backbone, photos))
+    few = photos[: recipe.drawn]
+    drawn_PN = draw_descriptions(backbone, few, Sampling(steps=16, guidance=3.0), seed=0)
+    drawings = understanding_scores(backbone, few, drawn_PN, DRAWN)
+    pixels = draw_pixels(range(recipe.held_out_seed, recipe.held_out_seed + recipe.drawn), recipe.image_size)
+    write_card(folder / "MODEL_CARD.md", backbone.info, recipe, mean_error(backbone.magvit, pixels), answers, drawings)

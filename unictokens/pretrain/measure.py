@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unictokens.backbones.base import AnswerRequest, Backbone, Decoding, GenerationRequest, Sampling
 from unictokens.concepts.bank import ConceptBank
-from unictokens.data.toyland import Photo, Question, caption, questions, render
+from unictokens.data.toyland import Photo, Question, full_description, questions, render
 from unictokens.images import to_tensor
 from unictokens.pretrain.pool import photo_of
 
@@ -50,6 +50,8 @@ def one_of_each_kind(photo: Photo, seed: int) -> list[Question]:
     rng = np.random.default_rng((seed, 7))
     by_kind: dict[str, list[Question]] = defaultdict(list)
     for question in questions(photo, rng):
+        if question.kind == "named":  # these carry their answer
+            continue
         by_kind[question.kind].append(question)
     return [kind[int(rng.integers(len(kind)))] for kind in by_kind.values()]
 
@@ -86,14 +88,12 @@ def agrees(question: Question, answer: str) -> bool:
     return said == truth
 
 
-def draw_captions(
-    backbone: Backbone, photos: Sequence[Photo], sampling: Sampling, seed: int
-) -> tuple[list[str], Tensor]:
-    """Captions of `photos` and codes int64 [P, N] of what the base draws for them."""
-    captions = [caption(photo, np.random.default_rng((seed, at))) for at, photo in enumerate(photos)]
+def draw_descriptions(backbone: Backbone, photos: Sequence[Photo], sampling: Sampling, seed: int) -> Tensor:
+    """Codes int64 [P, N] of what the base draws for the full description of each photo."""
     bank = ConceptBank.empty(backbone.info.width)
-    drawn = []
-    for at in range(0, len(captions), BATCH):
-        requests = [GenerationRequest((text,), seed + at + i) for i, text in enumerate(captions[at : at + BATCH])]
+    texts = [f"A photo of {full_description(photo)}." for photo in photos]
+    drawn: list[Tensor] = []
+    for at in range(0, len(texts), BATCH):
+        requests = [GenerationRequest((text,), seed + at + i) for i, text in enumerate(texts[at : at + BATCH])]
         drawn.extend(drawing.codes_N for drawing in backbone.generate(requests, bank, sampling))
-    return captions, torch.stack(drawn)
+    return torch.stack(drawn)

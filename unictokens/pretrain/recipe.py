@@ -27,7 +27,7 @@ class TokenizerRecipe:
     )
     shards: int = 6
     batch: int = 16
-    steps: int = 4_800
+    steps: int = 2_400
     lr: float = 2e-3
     warmup_steps: int = 200
     soft_steps: int = 1_500
@@ -53,12 +53,12 @@ class LanguageRecipe:
     intermediate: int = 1024
     text_vocabulary: int = 800
     text_length: int = 128
-    shards: int = 30
+    shards: int = 10
     batch_generation: int = 24
     batch_understanding: int = 24
     text_room: int = 120
     caption_room: int = 30
-    steps: int = 12_000
+    steps: int = 6_000
     lr: float = 1e-3
     final_lr: float = 5e-5
     warmup_steps: int = 300
@@ -78,4 +78,5 @@ class Recipe:
     tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
     language: LanguageRecipe = field(default_factory=LanguageRecipe)
     held_out: int = 1_000
+    drawn: int = 200
     held_out_seed: int = 900_000_000
