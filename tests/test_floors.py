@@ -24,6 +24,7 @@ FLOORS = {
     "unictokens.pipeline": 5,
     "unictokens.methods": 6,
     "unictokens.training": 7,
+    "unictokens.learn": 8,
     "unictokens.report": 8,
     "unictokens.parity": 8,
     "unictokens.evaluation": 8,

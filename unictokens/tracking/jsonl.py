@@ -1,13 +1,12 @@
 """Tracking into plain files, always on: one line of JSON per event beside the run it belongs to.
 
     <folder>/events.jsonl    {"time": ..., "event": "metrics", "step": 40, "values": {...}}
-    <folder>/images/         pictures, `<name>-<step>.png` with "/" in names written as "_"
 
+Of pictures only name and step are noted: whoever makes them keeps them in the run's folder already (previews, perception).
 The file is only appended to. A process that dies while writing leaves at most one torn last line, which the next one closes
 and readers skip.
 """
 
-import io
 import json
 import logging
 from collections.abc import Mapping
@@ -17,13 +16,12 @@ from typing import Any
 
 from PIL import Image
 
-from unictokens.atomic import storage_error, write_bytes
+from unictokens.atomic import storage_error
 from unictokens.tracking.base import Status
 
 log = logging.getLogger(__name__)
 
 EVENTS_FILE = "events.jsonl"
-IMAGES_FOLDER = "images"
 
 
 class JsonlTracker:
@@ -48,11 +46,7 @@ class JsonlTracker:
         self._write("metrics", step=step, values=dict(values))
 
     def image(self, name: str, step: int, picture: Image.Image) -> None:
-        file = f"{IMAGES_FOLDER}/{name.replace('/', '_')}-{step:06d}.png"
-        buffer = io.BytesIO()
-        picture.save(buffer, format="PNG")
-        write_bytes(self._folder / file, buffer.getvalue())
-        self._write("image", step=step, name=name, file=file)
+        self._write("image", step=step, name=name, size=list(picture.size))
 
     def artifact(self, path: Path) -> None:
         self._write("artifact", file=path.name)

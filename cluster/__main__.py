@@ -1,0 +1,42 @@
+"""`python -m cluster COMMAND`: `train` teaches many concepts as one Ray job, `demo` shows everything on a drawn world."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from unictokens.cli.shell import OK, REFUSED, add_verbose, guarded, set_up_logging
+from unictokens.errors import ConfigError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("cluster.train", "teach concepts of a dataset, many at once, as a Ray job"),
+    "demo": ("cluster.demo", "draw a small world, teach some of it, ask, draw and write a report"),
+}
+"""Command to (file, what it does)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code (see `unictokens.cli.shell`)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print("usage: python -m cluster COMMAND [options]\n")
+        print("\n".join(f"  {name:<8} {text}" for name, (_, text) in COMMANDS.items()))
+        return OK if given else REFUSED
+    return guarded(lambda: _call(given[0], given[1:]))
+
+
+def _call(name: str, arguments: list[str]) -> int:
+    if name not in COMMANDS:
+        raise ConfigError(f"unknown command '{name[:40]}': choose one of {', '.join(COMMANDS)}")
+    place, text = COMMANDS[name]
+    command = import_module(place)
+    parser = argparse.ArgumentParser(prog=f"python -m cluster {name}", description=text)
+    add_verbose(parser)
+    command.add(parser)
+    parsed = parser.parse_args(arguments)
+    set_up_logging(parsed.verbose)
+    return command.run(parsed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

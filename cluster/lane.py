@@ -1,0 +1,189 @@
+"""A lane: one Ray Train run with one worker that loads the backbone once and works through runs until none is left.
+
+The only file that imports ray.train. A lane carries no state of its own: runs save theirs after every epoch, so a lane that
+dies costs at most the epoch its run was in.
+"""
+
+import logging
+import shutil
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from unictokens.atomic import storage_error
+from unictokens.backbones import load_backbone
+from unictokens.data.catalog import Catalog
+from unictokens.errors import DataError, TrainingError, UniCTokensError
+from unictokens.learn import Learned, Output, RunPlan, learn_concept
+from unictokens.tracking.base import Trackers
+from unictokens.tracking.jsonl import JsonlTracker
+from unictokens.tracking.mlflow_tracker import MlflowRun, MlflowTracker
+from unictokens.training.engine import LocalEngine
+from unictokens.training.session import Progress
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 0.25
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneSettings:
+    """What a lane works with.
+
+    cpus      CPU cores of its worker, also the number of computing threads
+    gpus      GPUs of its worker, 0 or 1
+    tracking  the job's MLflow run, or None
+    """
+
+    name: str
+    data: Path
+    backbone: str
+    answer_start: bool
+    output: Path
+    cpus: int
+    gpus: int
+    tracking: MlflowRun | None
+
+    @property
+    def log_file(self) -> Path:
+        """Where the worker's log goes."""
+        return self.output / "logs" / f"{self.name}.log"
+
+
+class LaneLost(TrainingError):
+    """A lane's process died; its runs can be given to another lane."""
+
+
+def run_lane(settings: LaneSettings, queue: Any) -> int:
+    """Open a lane and wait until the queue (a Ray actor of `RunQueue`) has nothing more for it; returns its run count.
+
+    Raises LaneLost when the worker died, and what made the worker refuse to start (a backbone that does not load).
+    """
+    import ray.train
+    from ray.exceptions import RayError
+    from ray.train.torch import TorchTrainer
+
+    # Ray keeps no state of ours, so a fresh name each time: the folder of an earlier attempt may be damaged.
+    name = f"{settings.name}-{uuid.uuid4().hex[:8]}"
+    storage = settings.output / "ray"
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"settings": settings, "queue": queue},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=1,
+            use_gpu=settings.gpus > 0,
+            resources_per_worker={"CPU": settings.cpus, **({"GPU": settings.gpus} if settings.gpus else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=str(storage.absolute()),
+            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=2),
+        ),
+    )
+    try:
+        outcome: Any = trainer.fit().return_value
+    except (ray.train.TrainingFailedError, RayError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise LaneLost(f"lane '{settings.name}' died ({reason}): see '{settings.log_file}'") from error
+    shutil.rmtree(storage / name, ignore_errors=True)
+    if isinstance(outcome, UniCTokensError):
+        raise outcome
+    return int(outcome)
+
+
+@dataclass
+class QueueSession:
+    """Tells the queue where a run is, at most a few times a second, and asks it whether to stop."""
+
+    queue: Any
+    name: str
+    last: float = 0.0
+
+    def report(self, progress: Progress) -> None:
+        if time.monotonic() - self.last >= REPORT_SECONDS or progress.step == progress.steps:
+            self.last = time.monotonic()
+            self.queue.report.remote(self.name, progress)
+
+    def should_stop(self) -> bool:
+        import ray
+
+        return bool(ray.get(self.queue.stopping.remote()))
+
+
+def _work(given: dict[str, Any]) -> int | UniCTokensError:
+    """The worker: returns how many runs it had, or the error that kept it from starting."""
+    import torch
+
+    settings: LaneSettings = given["settings"]
+    try:
+        _log_to(settings.log_file)
+        torch.set_num_threads(settings.cpus)
+        device = "cuda" if settings.gpus else "cpu"
+        backbone = load_backbone(settings.backbone, device=device, answer_start=settings.answer_start)
+        catalog = Catalog.open(settings.data)
+    except UniCTokensError as error:
+        log.error("%s", error)
+        return error
+    engine = LocalEngine(backbone, device)
+    log.info("lane '%s' is ready: backbone '%s' on %s", settings.name, backbone.info.name, device)
+    return _drain(settings, given["queue"], engine, catalog)
+
+
+def _drain(settings: LaneSettings, queue: Any, engine: LocalEngine, catalog: Catalog) -> int:
+    import ray
+
+    runs = 0
+    while True:
+        plan: Any = ray.get(queue.take.remote(settings.name))
+        if plan is None:
+            return runs
+        runs += 1
+        log.info("run '%s' begins", plan.name)
+        try:
+            learned = _learn(settings, queue, engine, catalog, plan)
+        except (UniCTokensError, RuntimeError, OSError) as error:
+            # The run's own fault (its data, its loss, its disk, its memory): it fails alone, the lane goes on.
+            log.exception("run '%s' failed", plan.name)
+            ray.get(queue.fail.remote(plan.name, " ".join(str(error).split())[:500] or type(error).__name__))
+        else:
+            log.info("run '%s' is %s", plan.name, learned.status)
+            ray.get(queue.finish.remote(learned))
+
+
+def _learn(settings: LaneSettings, queue: Any, engine: LocalEngine, catalog: Catalog, plan: RunPlan) -> Learned:
+    record = catalog.concept(plan.concept)
+    if record.digest() != plan.dataset_digest:
+        raise DataError(f"the data of '{plan.concept}' changed since the job was planned: start the job again")
+    output = Output(settings.output)
+    members: list[Any] = [JsonlTracker(output.run_folder(plan.name))]
+    if settings.tracking is not None:
+        tags = {"concept": plan.concept, "lane": settings.name}
+        members.append(MlflowTracker(settings.tracking.uri, plan.name, settings.tracking, tags))
+    return learn_concept(
+        engine,
+        record,
+        plan,
+        output,
+        tracker=Trackers(tuple(members)),
+        session=QueueSession(queue, plan.name),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _log_to(path: Path) -> None:
+    """Send this process's log to a file of its own: the terminal belongs to the job's progress."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise storage_error(error, path) from error
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    for name in ("unictokens", "cluster"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False

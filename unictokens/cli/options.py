@@ -1,0 +1,81 @@
+"""Options that several commands share."""
+
+import argparse
+from pathlib import Path
+
+from unictokens.backbones import load_backbone
+from unictokens.concepts.bundle import ConceptBundle
+from unictokens.concepts.store import LATEST, ConceptStore
+from unictokens.config import PRESETS, RunConfig, load_config, override, parse_settings
+from unictokens.errors import ConceptError, ConfigError
+from unictokens.pipeline import Pipeline
+
+OUT = Path("out")
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """--config, --set, --backbone: read by `read_config`."""
+    parser.add_argument(
+        "--config", default="paper", metavar="PRESET|FILE", help=f"{', '.join(PRESETS)}, or a JSON file"
+    )
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="PATH=VALUE", help="change settings")
+    parser.add_argument("--backbone", metavar="mini|DIR|HUB", help="frozen model, in place of the config's")
+
+
+def read_config(arguments: argparse.Namespace) -> RunConfig:
+    """The run's settings. Raises ConfigError."""
+    config = load_config(arguments.config, parse_settings(arguments.set))
+    return override(config, {"backbone": arguments.backbone}) if arguments.backbone else config
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device: read by `read_device`."""
+    parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, or cuda")
+
+
+def read_device(arguments: argparse.Namespace) -> str:
+    """The device to compute on. Raises ConfigError for one that is not there."""
+    import torch
+
+    if arguments.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = arguments.device.partition(":")[0]
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise ConfigError(f"--device {arguments.device} is not available here: use cpu or auto")
+    return arguments.device
+
+
+def add_concepts(parser: argparse.ArgumentParser) -> None:
+    """--store, --concept, --backbone: read by `read_pipeline`."""
+    parser.add_argument("--store", type=Path, default=OUT / "store", help="where concepts are published (out/store)")
+    parser.add_argument(
+        "--concept",
+        action="append",
+        required=True,
+        metavar="NAME[@VERSION]",
+        help="a concept by name, with @ a version or alias; several times for several concepts",
+    )
+    parser.add_argument("--backbone", metavar="mini|DIR|HUB", help="frozen model, in place of the one trained on")
+    add_device(parser)
+
+
+def read_pipeline(arguments: argparse.Namespace) -> Pipeline:
+    """The concepts on their backbone. Raises ConceptError, StorageError, CheckpointError."""
+    store = ConceptStore(arguments.store)
+    bundles = []
+    for asked in arguments.concept:
+        name, _, version = asked.partition("@")
+        bundles.append(store.get(name, version or LATEST))
+    device = read_device(arguments)
+    source, answer_start = _trained_on(bundles)
+    backbone = load_backbone(arguments.backbone or source, device=device, answer_start=answer_start)
+    return Pipeline(backbone, bundles, device)
+
+
+def _trained_on(bundles: list[ConceptBundle]) -> tuple[str, bool]:
+    """Where the concepts' backbone was loaded from when they were trained, and how it answered then."""
+    config = bundles[0].card.provenance.config
+    if "backbone" not in config:
+        name = bundles[0].card.name
+        raise ConceptError(f"concept '{name}' does not say which backbone it was trained on: name it with --backbone")
+    return str(config["backbone"]), bool(config.get("answer_start", True))

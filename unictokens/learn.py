@@ -1,0 +1,178 @@
+"""Learning one concept from beginning to end: planned under a stable name, trained, tracked and published.
+
+Both hosts of runs use it: the command line alone, and every lane of a cluster job.
+
+    <out>/store/                    published concepts (`unictokens.concepts.store`)
+    <out>/runs/<concept>-<hash>/    checkpoints, history, previews, answers and events of a run
+"""
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unictokens.atomic import write_bytes
+from unictokens.concepts.names import check_name
+from unictokens.concepts.store import ConceptStore
+from unictokens.config import RunConfig, config_hash
+from unictokens.data.records import ConceptRecord
+from unictokens.errors import StorageError
+from unictokens.lookup import resolve
+from unictokens.methods.base import METHODS, Method
+from unictokens.tracking.base import Status, Tracker
+from unictokens.training.engine import Engine
+from unictokens.training.run import train_run
+from unictokens.training.session import Progress, Session
+
+log = logging.getLogger(__name__)
+
+HASH_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Output:
+    """The folder that a user names with --out."""
+
+    root: Path
+
+    @property
+    def store(self) -> ConceptStore:
+        """Where finished concepts are published."""
+        return ConceptStore(self.root / "store")
+
+    def prepare(self) -> None:
+        """Make the folder and see that files can be written there. Raises StorageError."""
+        probe = self.root / ".writable"
+        write_bytes(probe, b"")
+        probe.unlink(missing_ok=True)
+
+    def run_folder(self, name: str) -> Path:
+        """The folder of a run."""
+        return self.root / "runs" / check_name(name, "run")
+
+    def begun(self, name: str) -> bool:
+        """Whether a run of this name has saved anything."""
+        checkpoints = self.run_folder(name) / "checkpoints"
+        return checkpoints.is_dir() and any(checkpoints.glob("*.safetensors"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """One concept with one configuration, under a name that only these (and the concept's data) decide.
+
+    stages  names of the stages and their epochs, in order
+    """
+
+    name: str
+    concept: str
+    config: RunConfig
+    config_hash: str
+    dataset_digest: str
+    stages: tuple[tuple[str, int], ...]
+
+    def done(self, progress: Progress) -> float:
+        """Share of all epochs that is behind, 0 to 1."""
+        before = 0
+        for stage, epochs in self.stages:
+            if stage == progress.stage:
+                break
+            before += epochs
+        within = progress.step / progress.steps if progress.steps else 0.0
+        return min(1.0, (before + progress.epoch - 1 + within) / sum(epochs for _, epochs in self.stages))
+
+
+def plan_run(record: ConceptRecord, config: RunConfig) -> RunPlan:
+    """The run that teaches `record` with `config`.
+
+    Raises ConfigError for settings that the method cannot follow, StorageError for an unreadable picture.
+    """
+    method: Method = resolve(METHODS, config.method, "method")()
+    stages = tuple((stage.name, stage.config.epochs) for stage in method.stages(config))
+    settings, data = config_hash(config), record.digest()
+    digest = hashlib.sha256(f"{record.name} {settings} {data}".encode()).hexdigest()[:HASH_DIGITS]
+    return RunPlan(
+        name=f"{record.name[: 63 - HASH_DIGITS]}-{digest}",
+        concept=record.name,
+        config=config,
+        config_hash=settings,
+        dataset_digest=data,
+        stages=stages,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """How a run ended: the version it was published as (None when its host stopped it), its last epoch's mean losses.
+
+    seconds  wall time of training steps, all sessions of the run together
+    """
+
+    name: str
+    concept: str
+    status: Status
+    version: int | None
+    stage: str
+    epoch: int
+    losses: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def published_version(output: Output, plan: RunPlan) -> int | None:
+    """The version under which this very run (settings and data alike) is in the store already, or None."""
+    known = output.store.find(plan.concept, plan.config_hash, plan.dataset_digest)
+    return None if known is None else known.version
+
+
+def learn_concept(
+    engine: Engine,
+    record: ConceptRecord,
+    plan: RunPlan,
+    output: Output,
+    *,
+    tracker: Tracker,
+    session: Session,
+    created: str = "",
+) -> Learned:
+    """Train one concept, continuing what its run folder holds, and publish it.
+
+    tracker  told of everything and closed, however the run ends
+    session  the host: told of progress, may stop the run after an epoch
+    created  UTC time for the concept's card
+    Raises what `train_run` and `ConceptStore.publish` raise.
+    """
+    status: Status = "failed"
+    try:
+        result = train_run(
+            engine,
+            record,
+            plan.config,
+            output.run_folder(plan.name),
+            tracker=tracker,
+            session=session,
+            created=created,
+        )
+        version = None
+        if result.bundle is not None:
+            # A run that was killed between publishing and saying so must not be published twice.
+            version = published_version(output, plan) or output.store.publish(result.bundle)
+        status = "stopped" if result.bundle is None else "finished"
+        return Learned(
+            name=plan.name,
+            concept=plan.concept,
+            status=status,
+            version=version,
+            stage=result.stage,
+            epoch=result.epoch,
+            losses=result.losses,
+            seconds=result.seconds,
+        )
+    finally:
+        _close(tracker, status, plan.name)
+
+
+def _close(tracker: Tracker, status: Status, name: str) -> None:
+    # An error while closing must not hide the error that ended the run.
+    try:
+        tracker.close(status)
+    except StorageError as error:
+        log.warning("the tracker of '%s' did not close: %s", name, error)
