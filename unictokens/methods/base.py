@@ -10,7 +10,7 @@ from unictokens.backbones.base import Backbone
 from unictokens.concepts.layout import Group
 from unictokens.concepts.tokens import ConceptTokens
 from unictokens.config import Initializer, RunConfig, StageConfig
-from unictokens.data.epochs import Epoch
+from unictokens.data.epochs import CodeCache, Epoch
 from unictokens.data.records import ConceptRecord
 from unictokens.errors import ConfigError
 from unictokens.methods.draws import Draws
@@ -27,12 +27,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a run is about: the frozen model, the concept's data, the settings and the random numbers."""
+    """What a run is about: the frozen model, the concept's data, the settings and the random numbers.
+
+    codes  codes of pictures by this backbone, shared with its other runs
+    """
 
     backbone: Backbone
     record: ConceptRecord
     config: RunConfig
     draws: Draws
+    codes: CodeCache
 
 
 @dataclass(frozen=True)

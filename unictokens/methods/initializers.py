@@ -18,13 +18,11 @@ from unictokens.data.records import ConceptRecord
 from unictokens.data.samples import perception_prompt
 from unictokens.encoders.base import FACE_ENCODERS, FaceEncoder
 from unictokens.errors import ConfigError, TrainingError
-from unictokens.images import View, load_image, to_tensor, view_image
+from unictokens.images import View, load_image
 from unictokens.lookup import resolve
 from unictokens.methods.base import Setting, Stage
 from unictokens.methods.clustering import centres
 from unictokens.methods.perception import Sighting, seen_rows, watch
-
-ENCODED_TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,8 @@ class Start:
         setting, size = self.setting, self.setting.backbone.info.image_size
         photos = setting.record.photos
         flips = setting.draws.flips(self.stage.name, len(photos), self.stage.config.flip)
-        tensors = [
-            to_tensor(view_image(load_image(photo), View(size, size, flip=flip)))
-            for photo, flip in zip(photos, flips, strict=True)
-        ]
-        batches = [tensors[at : at + ENCODED_TOGETHER] for at in range(0, len(tensors), ENCODED_TOGETHER)]
-        return torch.cat([setting.backbone.encode(torch.stack(batch)) for batch in batches])
+        views = [View(size, size, flip=flip) for flip in flips]
+        return torch.stack([setting.codes.codes(photo, view) for photo, view in zip(photos, views, strict=True)])
 
     @cached_property
     def sightings(self) -> tuple[Sighting, ...]:

@@ -64,7 +64,8 @@ def save_checkpoint(folder: Path, identity: Identity, checkpoint: Checkpoint, ke
     Raises StorageError; what was there before is then untouched.
     """
     about = json.dumps({"identity": asdict(identity), "cursor": asdict(checkpoint.cursor)}, sort_keys=True)
-    metadata = {"about": about, "sha256": _digest(about, checkpoint.tensors)}
+    # One entry: safetensors writes several in no fixed order, and equal states shall be equal files.
+    metadata = {"run": json.dumps({"about": about, "sha256": _digest(about, checkpoint.tensors)})}
     write_bytes(folder / checkpoint.cursor.file, save(checkpoint.tensors, metadata))
     for cursor in cursors(folder)[:-KEPT_LAST]:
         if (cursor.number, cursor.epoch) not in keep:
@@ -104,7 +105,8 @@ def load_checkpoint(folder: Path, cursor: Cursor, identity: Identity) -> Checkpo
     try:
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        about, digest = header["__metadata__"]["about"], header["__metadata__"]["sha256"]
+        entry = json.loads(header["__metadata__"]["run"])
+        about, digest = entry["about"], entry["sha256"]
         written = Identity(**json.loads(about)["identity"])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:120]

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from unictokens.backbones.base import Backbone, Losses
 from unictokens.concepts.bank import ConceptBank
+from unictokens.data.epochs import CodeCache
 
 
 class Engine(Protocol):
@@ -18,6 +19,11 @@ class Engine(Protocol):
     @property
     def device(self) -> torch.device:
         """Where the learned rows live."""
+        ...
+
+    @property
+    def codes(self) -> CodeCache:
+        """Codes of pictures, computed once for all runs of this engine."""
         ...
 
     def losses(self, batch: Any, bank: ConceptBank) -> Losses:
@@ -35,6 +41,7 @@ class LocalEngine:
     def __init__(self, backbone: Backbone, device: torch.device | str = "cpu") -> None:
         self._backbone = backbone
         self._device = torch.device(device)
+        self._codes = CodeCache(backbone.encode)
 
     @property
     def backbone(self) -> Backbone:
@@ -43,6 +50,10 @@ class LocalEngine:
     @property
     def device(self) -> torch.device:
         return self._device
+
+    @property
+    def codes(self) -> CodeCache:
+        return self._codes
 
     def losses(self, batch: Any, bank: ConceptBank) -> Losses:
         return self._backbone.losses(batch, bank)

@@ -54,10 +54,6 @@ class TrainedRows:
             if leaf.grad is None:
                 leaf.grad = torch.zeros_like(leaf)
         self._adamw.step()
-        self.forget()
-
-    def forget(self) -> None:
-        """Clear the gradients without a step."""
         self._adamw.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:

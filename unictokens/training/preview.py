@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from unictokens.atomic import storage_error, write_bytes
 from unictokens.backbones.base import AnswerRequest, Decoding, GenerationRequest, Sampling
 from unictokens.concepts.bank import ConceptBank
 from unictokens.concepts.layout import Group
-from unictokens.concepts.prompt import fill, identifier, introduction, join, subject
 from unictokens.concepts.tokens import ConceptTokens
+from unictokens.data.samples import generation_prompt, question_prompt
 from unictokens.errors import UniCTokensError
-from unictokens.images import View, load_image, to_pictures, to_tensor, view_image
+from unictokens.images import View, to_pictures
 from unictokens.methods.base import Setting, Stage
 from unictokens.methods.draws import derive
 from unictokens.methods.perception import Sighting
@@ -33,10 +34,10 @@ ANSWER = Decoding(max_tokens=32)
 
 @dataclass(frozen=True)
 class Question:
-    """A preview question about the first training photo, the first negative photo, or no picture (None)."""
+    """A preview question about a picture."""
 
     text: str
-    photo: Path | None
+    photo: Path
 
 
 class Previewer:
@@ -85,7 +86,7 @@ class Previewer:
     def _draw(self, cursor: Cursor, stage: Stage, tokens: ConceptTokens, step: int) -> None:
         setting, preview = self._setting, self._setting.config.preview
         present = self._present(stage.config.subject, tokens)
-        prompt = join("A photo of ", subject(setting.config.layout, present), ".")
+        prompt = generation_prompt(setting.config.layout, present)
         requests = [
             GenerationRequest(prompt, derive(setting.config.seed, "preview", number))
             for number in range(preview.images)
@@ -100,27 +101,27 @@ class Previewer:
             self._tracker.image(f"preview/{number}", step, picture)
 
     def _ask(self, cursor: Cursor, stage: Stage, tokens: ConceptTokens) -> None:
-        setting, layout = self._setting, self._setting.config.layout
-        before = introduction(layout, self._present(stage.config.introduction, tokens))
+        setting = self._setting
+        groups = self._present(stage.config.introduction, tokens)
         requests = []
         for question in self.questions():
-            asked = fill(question.text, {setting.record.name: identifier(layout)})
-            codes_N = None if question.photo is None else self._codes(question.photo)
-            requests.append(AnswerRequest(join(before, "\n" if before else "", asked), codes_N))
+            prompt = question_prompt(setting.record, setting.config.layout, groups, question.text)
+            requests.append(AnswerRequest(prompt, self._codes(question.photo)))
         answers = setting.backbone.answer(requests, ConceptBank.stack([tokens]), ANSWER)
         self._note(
             cursor,
             [
-                {"question": question.text, "photo": question.photo and question.photo.name, "answer": answer.strip()}
+                {"question": question.text, "photo": question.photo.name, "answer": answer.strip()}
                 for question, answer in zip(self.questions(), answers, strict=True)
             ],
         )
 
     def questions(self) -> tuple[Question, ...]:
-        """Two or three fixed questions: the concept's photo, a negative photo where there is one, and its description."""
+        """Two or three fixed questions: the concept's photo, a look-alike where there is one, and its description."""
         record = self._setting.record
         name = f"<{record.name}>"
-        negatives = tuple(Question(f"Is {name} in the photo?", photo) for photo in record.negatives[:1])
+        look_alikes = (*record.hard_negatives, *record.random_negatives)
+        negatives = tuple(Question(f"Is {name} in the photo?", photo) for photo in look_alikes[:1])
         photo = record.photos[0]
         return (Question(f"Is {name} in the photo?", photo), *negatives, Question(f"Describe {name}.", photo))
 
@@ -129,9 +130,9 @@ class Previewer:
         layout = self._setting.config.layout
         return tuple(group for group in groups if layout.through(group) <= tokens.rows)
 
-    def _codes(self, photo: Path) -> Any:
+    def _codes(self, photo: Path) -> Tensor:
         size = self._setting.backbone.info.image_size
-        return self._setting.backbone.encode(to_tensor(view_image(load_image(photo), View(size, size)))[None])[0]
+        return self._setting.codes.codes(photo, View(size, size))
 
     def _note(self, cursor: Cursor, entries: list[dict[str, Any]]) -> None:
         """Write the answers of an epoch, in place of any that a lost continuation of the run had written for it."""

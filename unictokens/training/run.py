@@ -82,6 +82,10 @@ class Run:
         self._observer = observer
         self._history = History(folder / "history.jsonl")
         self._previewer = Previewer(setting, folder, tracker)
+        # The digest reads every picture of the concept: once per run.
+        self._identity = Identity(
+            setting.record.name, config_hash(setting.config), setting.record.digest(), setting.backbone.info.fingerprint
+        )
         self._steps: list[StepLosses] = []
         self._seconds = 0.0
         self._tracked_steps = 0
@@ -152,13 +156,6 @@ class Run:
         return self._folder / "checkpoints"
 
     @property
-    def _identity(self) -> Identity:
-        setting = self._setting
-        return Identity(
-            setting.record.name, config_hash(setting.config), setting.record.digest, setting.backbone.info.fingerprint
-        )
-
-    @property
     def _kept(self) -> frozenset[tuple[int, int]]:
         """Checkpoints that stay: stage ends, and epochs that the next stage starts from."""
         stages = self.state.stages
@@ -213,8 +210,8 @@ class Run:
             templates=PromptTemplates.of(setting.config.layout, stage.config.introduction, stage.config.subject),
             provenance=Provenance(
                 config=to_dict(setting.config),
-                config_hash=config_hash(setting.config),
-                dataset_digest=setting.record.digest,
+                config_hash=self._identity.config_hash,
+                dataset_digest=self._identity.dataset_digest,
                 seed=setting.config.seed,
                 package_version=__version__,
                 stage=stage.name,
@@ -249,7 +246,8 @@ def train_run(
     and DependencyError where a rule needs an absent model.
     """
     host = session if session is not None else Alone()
-    setting = Setting(engine.backbone, record, config, draws if draws is not None else SeededDraws(config.seed))
+    numbers = draws if draws is not None else SeededDraws(config.seed)
+    setting = Setting(engine.backbone, record, config, numbers, engine.codes)
     run = Run(engine, setting, folder, tracker=tracker, session=host, created=created, observer=observer)
     tracker.params({"concept": record.name, "config_hash": config_hash(config), **flat(to_dict(config))})
     run.open()

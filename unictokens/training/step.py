@@ -1,5 +1,6 @@
 """One training step for any number of runs: one batch, one forward and one backward pass, an optimizer step each."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,30 @@ def train_step(engine: Engine, runs: Sequence[RunState]) -> tuple[list[Outcome],
 
     A run whose loss is not finite keeps its rows and gets an error; the others are not touched by it.
     """
+    forward = _forward(engine, runs)
+    sound = [run for run, outcome in zip(runs, forward.outcomes, strict=True) if outcome.error is None]
+    # In a shared backward pass, zero times a broken run's infinities would reach everybody: the others go without it.
+    trained = forward if len(sound) == len(runs) or not sound else _forward(engine, sound)
+    if sound:
+        engine.backward(torch.stack(trained.totals).sum())
+    gradients = tuple(run.rows.gradients() for run in runs)
+    for run in sound:
+        run.rows.step()
+    losses = tuple(outcome.losses for outcome in forward.outcomes)
+    return forward.outcomes, Look(forward.batch, forward.bank, losses, gradients)
+
+
+@dataclass(frozen=True, eq=False)
+class _Forward:
+    """A forward pass: weighted loss (scalar, with graph) and outcome per run."""
+
+    batch: Any
+    bank: ConceptBank
+    totals: list[Tensor]
+    outcomes: list[Outcome]
+
+
+def _forward(engine: Engine, runs: Sequence[RunState]) -> _Forward:
     understanding, generation = [], []
     owners_U, owners_G = [], []
     for slot, run in enumerate(runs):
@@ -50,7 +75,6 @@ def train_step(engine: Engine, runs: Sequence[RunState]) -> tuple[list[Outcome],
     batch = engine.backbone.collate(understanding, generation)
     bank = ConceptBank.stack([run.rows.tokens() for run in runs])
     losses = engine.losses(batch, bank)
-
     totals: list[Tensor] = []
     outcomes: list[Outcome] = []
     for slot, run in enumerate(runs):
@@ -62,20 +86,9 @@ def train_step(engine: Engine, runs: Sequence[RunState]) -> tuple[list[Outcome],
             for weight, mean in ((config.generation_weight, drawn), (config.understanding_weight, asked))
             if mean is not None
         ]
-        total = torch.stack(parts).sum() if parts else torch.tensor(float("nan"))
-        outcome = _outcome(run, StepLosses(_item(asked), _item(drawn), total.item()))
-        outcomes.append(outcome)
-        if outcome.error is None:
-            totals.append(total)
-    if totals:
-        engine.backward(torch.stack(totals).sum())
-    gradients = tuple(run.rows.gradients() for run in runs)
-    for run, outcome in zip(runs, outcomes, strict=True):
-        if outcome.error is None:
-            run.rows.step()
-        else:
-            run.rows.forget()
-    return outcomes, Look(batch, bank, tuple(outcome.losses for outcome in outcomes), gradients)
+        totals.append(torch.stack(parts).sum())
+        outcomes.append(_outcome(run, StepLosses(_item(asked), _item(drawn), totals[-1].item())))
+    return _Forward(batch, bank, totals, outcomes)
 
 
 def _mean(total: Tensor, count: Tensor, owners: Sequence[int], slot: int) -> Tensor | None:
@@ -92,7 +105,7 @@ def _item(value: Tensor | None) -> float | None:
 
 
 def _outcome(run: RunState, losses: StepLosses) -> Outcome:
-    if all(torch.isfinite(torch.tensor(list(losses.values().values())))):
+    if all(math.isfinite(value) for value in losses.values().values()):
         return Outcome(losses)
     place, said = run.place, ", ".join(f"{name} {value}" for name, value in losses.values().items())
     return Outcome(

@@ -1,8 +1,10 @@
 """Layers of the MAGVIT-v2 image tokenizer as Show-o ships it: a plain 2-D convolutional net.
 
-Attribute names are the published checkpoint's key names, so that its state dict loads unchanged.
+Attribute names are the published checkpoint's key names, so that its state dict loads unchanged. Operations are written
+out in the published order, not fused: codes are signs and pictures are truncated to bytes, so the last bit counts.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -12,6 +14,11 @@ NORM_EPS = 1e-6
 def group_norm(channels: int, groups: int) -> nn.GroupNorm:
     """Group normalisation; `channels` must be a multiple of `groups` (32 in the published model)."""
     return nn.GroupNorm(groups, channels, eps=NORM_EPS)
+
+
+def swish(x: Tensor) -> Tensor:
+    """x * sigmoid(x), same shape and dtype."""
+    return x * torch.sigmoid(x)
 
 
 class ResidualBlock(nn.Module):
@@ -27,8 +34,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """float [B, inner, H, W] to [B, outer, H, W]."""
-        h_BCHW = self.conv1(functional.silu(self.norm1(x_BCHW)))
-        h_BCHW = self.conv2(functional.silu(self.norm2(h_BCHW)))
+        h_BCHW = self.conv1(swish(self.norm1(x_BCHW)))
+        h_BCHW = self.conv2(swish(self.norm2(h_BCHW)))
         return h_BCHW + (x_BCHW if self.nin_shortcut is None else self.nin_shortcut(x_BCHW))
 
 
@@ -46,9 +53,10 @@ class SpatialAttention(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """float [B, C, H, W] to the same shape."""
         h_BCHW = self.norm(x_BCHW)
-        q_BNC, k_BNC, v_BNC = (layer(h_BCHW).flatten(2).transpose(1, 2) for layer in (self.q, self.k, self.v))
-        mixed_BNC = functional.scaled_dot_product_attention(q_BNC[:, None], k_BNC[:, None], v_BNC[:, None])[:, 0]
-        return x_BCHW + self.proj_out(mixed_BNC.transpose(1, 2).reshape(x_BCHW.shape))
+        q_BCN, k_BCN, v_BCN = (layer(h_BCHW).flatten(2) for layer in (self.q, self.k, self.v))
+        scores_BNN = torch.bmm(q_BCN.transpose(1, 2), k_BCN) * (q_BCN.shape[1] ** -0.5)
+        mixed_BCN = torch.bmm(v_BCN, scores_BNN.softmax(dim=2).transpose(1, 2))
+        return x_BCHW + self.proj_out(mixed_BCN.reshape(x_BCHW.shape))
 
 
 class Downsample(nn.Module):
@@ -132,7 +140,7 @@ class Encoder(nn.Module):
         h_BCHW = self.conv_in(images_BCHW)
         for level in self.down:
             h_BCHW = level(h_BCHW)
-        h_BCHW = self.conv_out(functional.silu(self.norm_out(self.mid(h_BCHW))))
+        h_BCHW = self.conv_out(swish(self.norm_out(self.mid(h_BCHW))))
         return self.quant_conv(h_BCHW)
 
 
@@ -163,4 +171,4 @@ class Decoder(nn.Module):
         h_BCHW = self.mid(self.conv_in(self.post_quant_conv(bits_BCHW)))
         for at in reversed(range(len(self.up))):
             h_BCHW = self.up[at](h_BCHW)
-        return self.conv_out(functional.silu(self.norm_out(h_BCHW)))
+        return self.conv_out(swish(self.norm_out(h_BCHW)))

@@ -1,0 +1,217 @@
+"""Our trainer against a recording of the published three-stage training, through the public `train_run`.
+
+Every picture code, id and label must be equal; losses, gradients and rows agree to 1e-5 of the largest recorded value.
+"""
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unictokens.backbones.showo.backbone import ShowO
+from unictokens.backbones.showo.batch import Block, ShowOBatch
+from unictokens.backbones.showo.config import ShowOConfig
+from unictokens.backbones.showo.image_tokenizer import Magvit, MagvitConfig
+from unictokens.backbones.showo.language_model import LanguageModel
+from unictokens.backbones.showo.vocabulary import IGNORE, Vocabulary
+from unictokens.concepts.tokenizer import TextTokenizer
+from unictokens.data.catalog import Catalog
+from unictokens.methods.base import Beginning
+from unictokens.tracking.base import Trackers
+from unictokens.training.engine import LocalEngine
+from unictokens.training.optimizer import PARTS
+from unictokens.training.recording import RecordedDraws, Recording, StageRecording
+from unictokens.training.run import train_run
+from unictokens.training.state import RunState
+from unictokens.training.step import Look
+
+RELATIVE = 1e-5
+"""Allowed difference of losses, gradients and rows, relative to the largest recorded magnitude."""
+
+
+RELATIVE_ROWS = 3e-6
+"""The same for rows of a stage with a large eps: tight enough to notice a wrong weight decay."""
+GRADIENT_FLOOR = 1e-6
+"""Allowed difference of gradients that are themselves small: they are differences of terms near 1, in float32."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: largest absolute difference and what is allowed (0 = must be equal)."""
+
+    name: str
+    difference: float
+    allowed: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the difference is allowed."""
+        return self.difference <= self.allowed
+
+
+@dataclass
+class Comparison:
+    """An observer that compares all it sees with the recording."""
+
+    recording: Recording
+    vocabulary: Vocabulary
+    checks: list[Check] = field(default_factory=list)
+
+    def begun(self, state: RunState, beginning: Beginning) -> None:
+        """Rows before the first step; perception, where it happened; the optimizer's settings."""
+        stage = self.recording.stages[state.stage.name]
+        for part, mine in zip(PARTS, beginning.tokens.tensors(), strict=True):
+            self._rows(f"{stage.name}.rows.000.{part}", mine, stage.at("rows", 0, part), stage)
+        trained = torch.tensor(state.setting.config.layout.rows(*state.stage.config.trains))
+        self._equal(f"{stage.name}.trained", trained, stage.trained)
+        optim, recorded = state.stage.config.optim, stage.optimizer
+        self._equal(f"{stage.name}.optimizer", _numbers(optim), _numbers(recorded))
+        if beginning.sightings:
+            self._perceived(beginning)
+        for number, step in enumerate(state.lessons.steps, start=1):
+            for key, samples in (("mmu", step.understanding), ("t2i", step.generation)):
+                if samples:
+                    mine = torch.stack([sample.codes_N for sample in samples])
+                    self._equal(
+                        f"{stage.name}.data.{number:03d}.{key}_codes", mine, stage.at("data", number, f"{key}_codes")
+                    )
+        self._equal(f"{stage.name}.steps", torch.tensor(len(state.lessons.steps)), torch.tensor(stage.steps))
+
+    def stepped(self, state: RunState, look: Look) -> None:
+        """Ids, labels, losses, gradients, and rows after the step."""
+        stage, place = self.recording.stages[state.stage.name], state.place
+        number = stage.number(place.epoch, place.step)
+        name = f"{stage.name}.step.{number:03d}"
+        ids, labels = self._sequences(look.batch, stage, number)
+        self._equal(f"{name}.input_ids", ids, stage.at("step", number, "input_ids"))
+        self._equal(f"{name}.labels", labels, stage.at("step", number, "labels"))
+        drawn, asked, total = stage.at("step", number, "losses").tolist()
+        mine = look.losses[0]
+        for key, value, recorded in (
+            ("t2i", mine.generation, drawn),
+            ("mmu", mine.understanding, asked),
+            ("total", mine.total, total),
+        ):
+            if value is not None:
+                self._near(f"{name}.loss_{key}", torch.tensor(value), torch.tensor(recorded))
+        for part, gradient in zip(PARTS, look.gradients[0], strict=True):
+            recorded = stage.at("step", number, f"grad_{part}")
+            self._near(f"{name}.grad_{part}", gradient, recorded[stage.trained], GRADIENT_FLOOR)
+        for part, rows in zip(PARTS, state.rows.tokens().tensors(), strict=True):
+            recorded = stage.at("rows", number, part)
+            self._rows(f"{stage.name}.rows.{number:03d}.{part}", rows.detach(), recorded, stage)
+
+    def _perceived(self, beginning: Beginning) -> None:
+        tensors = self.recording.perception[0]
+        for number, sighting in enumerate(beginning.sightings):
+            name = f"image.{number:02d}"
+            for key, mine in (
+                ("codes_step10", sighting.early_N),
+                ("codes_step35", sighting.late_N),
+                ("codes_step50", sighting.final_N),
+                ("differs_step35", sighting.region_N),
+                ("painted", torch.from_numpy(np.array(sighting.view))),
+            ):
+                recorded = tensors[f"{name}.{key}"]
+                self._equal(f"perception.{name}.{key}", mine.reshape(recorded.shape), recorded)
+        seen = torch.stack([beginning.sightings[at].seen_N for at in tensors["kmeans.order"].tolist()])
+        self._equal("perception.kmeans.codes", seen, tensors["kmeans.codes"])
+
+    def _sequences(self, batch: ShowOBatch, stage: StageRecording, number: int) -> tuple[Tensor, Tensor]:
+        """Ids and labels of a batch as the published code numbers and pads them."""
+        length = stage.at("step", number, "input_ids").shape[1]
+        blocks = [block for block in (batch.generation, batch.understanding) if block is not None]
+        ids, labels = zip(*(self._padded(block, length) for block in blocks), strict=True)
+        return self._renumbered(torch.cat(ids), stage.rows), self._renumbered(torch.cat(labels), stage.rows)
+
+    def _padded(self, block: Block, length: int) -> tuple[Tensor, Tensor]:
+        pad = torch.nn.functional.pad
+        sides = (block.dropped, length - block.dropped - block.ids_BT.shape[1])
+        return pad(block.ids_BT, sides, value=self.vocabulary.pad), pad(block.labels_BT, sides, value=IGNORE)
+
+    def _renumbered(self, ids: Tensor, rows: int) -> Tensor:
+        """The published vocabulary has the concept's rows between text and image codes; ours has them after the mask."""
+        first, size = self.vocabulary.code_offset, self.vocabulary.size
+        learned, image = ids >= size, (ids >= first) & (ids < size)
+        return ids + learned * (first - size) + image * rows
+
+    def _equal(self, name: str, mine: Tensor, recorded: Tensor) -> None:
+        self.checks.append(Check(name, _difference(mine, recorded), 0.0))
+
+    def _near(self, name: str, mine: Tensor, recorded: Tensor, floor: float = 0.0) -> None:
+        allowed = max(floor, RELATIVE * recorded.abs().max().item())
+        self.checks.append(Check(name, _difference(mine, recorded), allowed))
+
+    def _rows(self, name: str, mine: Tensor, recorded: Tensor, stage: StageRecording) -> None:
+        """With a small eps, AdamW's first steps divide a gradient by its own size: where that is near eps, rounding of
+        1e-9 in the gradient moves a row by some thousandths of the learning rate.
+        """
+        optim, largest = stage.optimizer, recorded.abs().max().item()
+        allowed = RELATIVE_ROWS * largest
+        if optim.eps < 1e-7:
+            allowed = max(RELATIVE * largest, min(5e-3 * optim.lr, 5e-5))
+        self.checks.append(Check(name, _difference(mine, recorded), allowed))
+
+
+def compare(folder: Path, tokenizer: Path) -> list[Check]:
+    """Train as the recording in `folder` did, with the tokenizer at `tokenizer` (tokenizer.json), and compare everything.
+
+    Raises DataError for a folder that is no recording.
+    """
+    recording = Recording(folder)
+    config = recording.config
+    backbone = recorded_backbone(recording, TextTokenizer.load(tokenizer))
+    comparison = Comparison(recording, backbone.vocabulary)
+    record = Catalog.open(folder / "dataset").concept(recording.about["concept"])
+    with tempfile.TemporaryDirectory() as run_folder:
+        train_run(
+            LocalEngine(backbone),
+            record,
+            config,
+            Path(run_folder),
+            tracker=Trackers(()),
+            draws=RecordedDraws(recording),
+            observer=comparison,
+        )
+    wanted = sum(stage.all_steps for stage in recording.stages.values())
+    seen = sum(check.name.endswith(".loss_total") for check in comparison.checks)
+    return [*comparison.checks, Check("steps", float(abs(wanted - seen)), 0.0)]
+
+
+def recorded_backbone(recording: Recording, tokenizer: TextTokenizer) -> ShowO:
+    """The recording's tiny Show-o with its seeded weights."""
+    about = recording.about
+    shapes: dict[str, Any] = about["vq"]["shapes"]
+    magvit = MagvitConfig(base=shapes["encoder.conv_in.weight"][0], bits=shapes["quantize.power_vals"][0])
+    vocabulary = about["model"]["shapes"]["showo.lm_head.bias"][0]
+    config = ShowOConfig(
+        phi=about["phi_config"],
+        text_size=vocabulary - 2**magvit.bits - 11,
+        codebook_bits=magvit.bits,
+        num_vq_tokens=about["num_vq_tokens"],
+        image_size=about["resolution"],
+        magvit=magvit,
+    )
+    language_model = LanguageModel(config.phi, config.vocab_size).eval().requires_grad_(False)
+    language_model.load_state_dict(recording.seeded_weights("model"))
+    image_tokenizer = Magvit(magvit).eval().requires_grad_(False)
+    # The code book's buffers are the same for every model of this many bits; all else must be there.
+    fixed = {key: tensor for key, tensor in image_tokenizer.state_dict().items() if key.startswith("quantize.")}
+    image_tokenizer.load_state_dict({**recording.seeded_weights("vq"), **fixed})
+    return ShowO(config, language_model, image_tokenizer, tokenizer, name="recorded")
+
+
+def _numbers(optim: Any) -> Tensor:
+    return torch.tensor([optim.lr, *optim.betas, optim.eps, optim.weight_decay], dtype=torch.float64)
+
+
+def _difference(mine: Tensor, recorded: Tensor) -> float:
+    """Largest absolute difference; infinite for other shapes or a NaN."""
+    if mine.shape != recorded.shape:
+        return float("inf")
+    difference = (mine.double() - recorded.double()).abs().max().item() if mine.numel() else 0.0
+    return difference if difference == difference else float("inf")
