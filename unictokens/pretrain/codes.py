@@ -55,10 +55,11 @@ def start_weights(model: Magvit) -> None:
             nn.init.zeros_(layer.proj_out.weight)
 
 
-def train_image_tokenizer(recipe: TokenizerRecipe, folder: Path, device: str) -> Magvit:
+def train_image_tokenizer(recipe: TokenizerRecipe, folder: Path, device: str, until: int | None = None) -> Magvit:
     """Train on the first pixel shards of `folder`, or go on from `folder/codes.state.safetensors`; returns the tokenizer in float32 on the CPU.
 
-    Matrix products run in bfloat16, weights and optimizer stay float32.
+    Matrix products run in bfloat16, weights and optimizer stay float32. `until` stops early, after that many steps in all;
+    what follows later is what would have followed at once.
     """
     torch.manual_seed(recipe.seed)
     model = Magvit(recipe.magvit)
@@ -67,7 +68,8 @@ def train_image_tokenizer(recipe: TokenizerRecipe, folder: Path, device: str) ->
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=1e-4)
     state = folder / "codes.state.safetensors"
     done = load_state(state, model, optimizer)
-    if done >= recipe.steps:
+    last = recipe.steps if until is None else min(until, recipe.steps)
+    if done >= last:
         return model.eval().cpu()
     pixels = np.concatenate([np.load(shard_path(folder, "pixels", shard)) for shard in range(recipe.shards)])
 
@@ -83,20 +85,20 @@ def train_image_tokenizer(recipe: TokenizerRecipe, folder: Path, device: str) ->
         commitment = (soft_BCHW - signs_BCHW).square().mean()
         return rebuilding + recipe.entropy * entropy_loss(z_BCHW) + recipe.commitment * commitment, rebuilding
 
-    compiled = torch.compile(losses)
+    fast_losses = torch.compile(losses) if recipe.compiled else losses
     started = time.monotonic()
-    for step in range(done, recipe.steps):
+    for step in range(done, last):
         warm = min(1.0, (step + 1) / recipe.warmup_steps)
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * warm * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps)))
-        chosen = np.random.default_rng((recipe.seed, step)).integers(len(pixels), size=recipe.batch)
+        rng = np.random.default_rng((recipe.seed, step))
+        chosen = rng.integers(len(pixels), size=recipe.batch)
         images_BCHW = to_network(pixels[chosen]).to(device, memory_format=torch.channels_last)
         # An auto-encoder learns much faster through soft bits: each bit is binary with a probability that grows to 1.
         share = min(1.0, step / max(1, recipe.soft_steps))
-        noise = torch.rand(
-            recipe.batch, recipe.magvit.bits, *(side // recipe.magvit.factor for side in images_BCHW.shape[2:])
-        )
-        loss, rebuilding = compiled(images_BCHW, (noise < share).to(device))
+        grid = tuple(side // recipe.magvit.factor for side in images_BCHW.shape[2:])
+        binary = torch.from_numpy(rng.random((recipe.batch, recipe.magvit.bits, *grid)) < share).to(device)
+        loss, rebuilding = fast_losses(images_BCHW, binary)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -110,7 +112,7 @@ def train_image_tokenizer(recipe: TokenizerRecipe, folder: Path, device: str) ->
                 rebuilding.item(),
                 rate,
             )
-        if (step + 1) % 500 == 0 or step + 1 == recipe.steps:
+        if (step + 1) % 500 == 0 or step + 1 == last:
             save_state(state, model, optimizer, step + 1)
     return model.eval().cpu()
 

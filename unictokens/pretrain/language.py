@@ -79,10 +79,10 @@ def optimizer_of(model: LanguageModel, recipe: LanguageRecipe) -> torch.optim.Ad
 class Losses:
     """Mean cross-entropies of both kinds of batch; the transformer itself is compiled, logits only where labels are."""
 
-    def __init__(self, model: LanguageModel, device: str) -> None:
+    def __init__(self, model: LanguageModel, device: str, compiled: bool) -> None:
         self.model, self.device = model, device
         self.bank = ConceptBank.empty(model.width).to(device)
-        self.hidden = torch.compile(model.hidden)
+        self.hidden = torch.compile(model.hidden) if compiled else model.hidden
 
     def __call__(self, batch: Batch, shift: int) -> Tensor:
         """Loss of one batch; `shift` is 1 where a place predicts the next one (text), 0 where it predicts itself (codes)."""
@@ -98,20 +98,27 @@ class Losses:
 
 
 def train_language_model(
-    config: ShowOConfig, lessons: Lessons, recipe: LanguageRecipe, folder: Path, device: str
+    config: ShowOConfig,
+    lessons: Lessons,
+    recipe: LanguageRecipe,
+    folder: Path,
+    device: str,
+    until: int | None = None,
 ) -> LanguageModel:
     """Train, or go on from `folder/language.state.safetensors`; returns the model in float32 on the CPU.
 
-    Matrix products run in bfloat16 under autocast, weights and optimizer stay float32.
+    Matrix products run in bfloat16 under autocast, weights and optimizer stay float32. `until` stops early, after that
+    many steps in all; what follows later is what would have followed at once.
     """
     torch.manual_seed(recipe.seed)
     model = LanguageModel(config.phi, config.vocab_size).to(device).train()
     optimizer = optimizer_of(model, recipe)
     state = folder / "language.state.safetensors"
     done = load_state(state, model, optimizer)
-    losses = Losses(model, device)
+    last = recipe.steps if until is None else min(until, recipe.steps)
+    losses = Losses(model, device, recipe.compiled)
     started, seen = time.monotonic(), []
-    for step, (drawings, conversations) in enumerate(batches(lessons, done, recipe.steps), start=done):
+    for step, (drawings, conversations) in enumerate(batches(lessons, done, last), start=done):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
         drawing, understanding = losses(drawings, shift=0), losses(conversations, shift=1)
@@ -124,6 +131,6 @@ def train_language_model(
             means = np.mean(seen[-50:], axis=0)
             rate = (step + 1 - done) / (time.monotonic() - started)
             logger.info("language step %d: drawing %.4f, understanding %.4f, %.2f steps/s", step + 1, *means, rate)
-        if (step + 1) % 250 == 0 or step + 1 == recipe.steps:
+        if (step + 1) % 250 == 0 or step + 1 == last:
             save_state(state, model, optimizer, step + 1)
     return model.eval().cpu().requires_grad_(False)

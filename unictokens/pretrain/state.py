@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
@@ -35,7 +35,7 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.AdamW) -> in
         with safe_open(path, framework="pt") as file:
             step = int(json.loads(file.metadata()["step"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise StorageError(f"training state '{path}' is damaged ({error}): delete it to start again") from error
     model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
     for name, parameter in model.named_parameters():

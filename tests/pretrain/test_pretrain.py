@@ -1,0 +1,143 @@
+"""The recipe of the small base, at toy sizes: it runs whole, resumes exactly, and its base loads like any other."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unictokens.backbones.showo.image_tokenizer import Magvit, MagvitConfig
+from unictokens.backbones.showo.vocabulary import IGNORE
+from unictokens.backbones.showo.weights import load
+from unictokens.data.toyland import Question
+from unictokens.errors import StorageError
+from unictokens.pretrain import __main__ as command
+from unictokens.pretrain.card import measure_and_write
+from unictokens.pretrain.codes import start_weights, train_image_tokenizer
+from unictokens.pretrain.language import train_language_model
+from unictokens.pretrain.lessons import Lessons
+from unictokens.pretrain.measure import agrees
+from unictokens.pretrain.pool import draw_pixels, draw_shards, to_network
+from unictokens.pretrain.recipe import LanguageRecipe, Recipe, TokenizerRecipe
+from unictokens.pretrain.state import load_state, save_state
+
+MAGVIT = MagvitConfig(
+    base=8,
+    bits=4,
+    groups=4,
+    encoder_multipliers=(1, 1, 2),
+    encoder_blocks=(0, 1, 1),
+    decoder_multipliers=(1, 1, 2),
+    decoder_blocks=(1, 1, 1),
+)
+TINY = Recipe(
+    image_size=16,
+    shard=8,
+    held_out=2,
+    drawn=2,
+    tokenizer=TokenizerRecipe(compiled=False, magvit=MAGVIT, shards=1, batch=4, steps=2, warmup_steps=1, soft_steps=1),
+    language=LanguageRecipe(
+        compiled=False, width=32, layers=1, heads=2, intermediate=64, text_vocabulary=300, shards=1, batch_generation=2,
+        batch_understanding=2, text_room=60, steps=2, warmup_steps=1,
+    ),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return command.pretrain(TINY, tmp_path_factory.mktemp("pretrain"), "cpu", processes=1)
+
+
+def test_made_base_loads_and_gets_a_measured_card(base: Path) -> None:
+    backbone = load(str(base))
+    assert backbone.info.codes == 16 and backbone.info.width == 32
+    measure_and_write(base, TINY)
+    card = (base / "MODEL_CARD.md").read_text()
+    assert backbone.info.fingerprint in card and "| which class |" in card
+
+
+def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+def test_resumed_image_tokenizer_is_the_undisturbed_one(tmp_path: Path) -> None:
+    for folder in ("whole", "parts"):
+        draw_shards(tmp_path / folder, 1, TINY.shard, TINY.image_size, processes=1)
+    recipe = replace(TINY.tokenizer, steps=4)
+    whole = train_image_tokenizer(recipe, tmp_path / "whole", "cpu")
+    first = train_image_tokenizer(recipe, tmp_path / "parts", "cpu", until=2)
+    assert not same(first, whole)
+    assert same(train_image_tokenizer(recipe, tmp_path / "parts", "cpu"), whole)
+
+
+def test_resumed_transformer_is_the_undisturbed_one(base: Path, tmp_path: Path) -> None:
+    backbone = load(str(base))
+    codes_PN = np.load(base.parent / "codes" / "0000.npy")
+    lessons = Lessons(backbone.sequences, TINY.language, codes_PN, backbone.black_codes_N)
+    recipe = replace(TINY.language, steps=4)
+    whole = train_language_model(backbone.config, lessons, recipe, tmp_path / "whole", "cpu")
+    first = train_language_model(backbone.config, lessons, recipe, tmp_path / "parts", "cpu", until=2)
+    assert not same(first, whole)
+    assert same(train_language_model(backbone.config, lessons, recipe, tmp_path / "parts", "cpu"), whole)
+
+
+def test_state_round_trips_and_damage_is_named(tmp_path: Path) -> None:
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    path = tmp_path / "state.safetensors"
+    save_state(path, model, optimizer, step=7)
+    other = torch.nn.Linear(3, 2)
+    fresh = torch.optim.AdamW(other.parameters())
+    assert load_state(path, other, fresh) == 7
+    assert torch.equal(other.weight, model.weight)
+    assert torch.equal(fresh.state[other.weight]["exp_avg"], optimizer.state[model.weight]["exp_avg"])
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(StorageError, match=r"state\.safetensors"):
+        load_state(path, other, fresh)
+
+
+def test_photos_follow_from_their_seeds() -> None:
+    assert np.array_equal(draw_pixels(range(5, 8), 16)[1], draw_pixels(range(6, 7), 16)[0])
+
+
+def test_start_keeps_the_signal_alive() -> None:
+    torch.manual_seed(0)
+    magvit = Magvit(TINY.tokenizer.magvit)
+    start_weights(magvit)
+    z_BCHW = magvit.encode_bits(to_network(draw_pixels(range(4), 16)))
+    assert 0.1 < float(z_BCHW.detach().std()) < 10.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "truth", "said", "right"),
+    [
+        ("class", "A dog.", "a dog.", True),
+        ("class", "A dog.", "A cat.", False),
+        ("recognition", "No, <bo> is not in the photo.", "No, <bo> is in the photo.", True),
+        ("recognition", "No, <bo> is not in the photo.", "Not sure.", False),
+        ("yesno", "Yes.", "Yes", True),
+        ("yesno", "Yes.", "", False),
+    ],
+)
+def test_what_counts_as_a_right_answer(kind: str, truth: str, said: str, right: bool) -> None:
+    assert agrees(Question("?", truth, kind), said) is right
+
+
+def test_lessons_hide_only_what_is_asked(base: Path) -> None:
+    """Every label of a drawing is a hidden code or an image end; every label of a conversation is part of an answer."""
+    folder = base.parent
+    backbone = load(str(base))
+    lessons = Lessons(backbone.sequences, TINY.language, np.load(folder / "codes" / "0000.npy"), backbone.black_codes_N)
+    drawings, vocabulary = lessons.drawings(0), backbone.vocabulary
+    asked = drawings.labels_BT != IGNORE
+    shown = drawings.ids_BT[asked]
+    assert set(shown.tolist()) <= {vocabulary.mask, vocabulary.soi, vocabulary.eoi}
+    assert bool((drawings.ids_BT == vocabulary.mask).eq(asked & (drawings.ids_BT == vocabulary.mask)).all())
+    talks = lessons.conversations(0)
+    told = talks.labels_BT != IGNORE
+    assert bool((talks.labels_BT[told] == talks.ids_BT[told]).all())
+    assert torch.equal(lessons.conversations(0).ids_BT, talks.ids_BT)
