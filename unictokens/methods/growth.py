@@ -43,7 +43,7 @@ def _created(
     layout: TokenLayout, stage: Stage, rules: dict[Group, Initializer], tokens: ConceptTokens | None
 ) -> tuple[Group, ...]:
     """The groups to create, in layout order; groups of no rows are left out."""
-    created = tuple(group for group in GROUPS if group in rules and layout.count(group))
+    created: tuple[Group, ...] = tuple(group for group in GROUPS if group in rules and layout.count(group))
     rows = tokens.rows if tokens is not None else 0
     if layout.rows(*created) != tuple(range(rows, rows + len(layout.rows(*created)))):
         raise ConfigError(
