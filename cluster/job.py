@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -160,8 +161,9 @@ def _ray() -> Iterator[Any]:
     """A Ray of our own on this machine, ended with the block."""
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if not any(name.startswith("RAY_AUTH_") for name in os.environ):
-        # A token of this job alone; Ray would otherwise leave one readable by everybody in the home folder.
+    if "ray" not in sys.modules and not any(name.startswith("RAY_AUTH_") for name in os.environ):
+        # A token of this job alone, which Ray reads when it is imported; its default is a file in the home folder that
+        # everybody may read.
         os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
     try:
         import ray

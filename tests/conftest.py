@@ -7,8 +7,9 @@ import pytest
 from unictokens.backbones.showo.backbone import ShowO
 from unictokens.backbones.showo.config import ShowOConfig
 from unictokens.backbones.showo.image_tokenizer import MagvitConfig
-from unictokens.backbones.showo.weights import random_backbone
+from unictokens.backbones.showo.weights import random_backbone, save_backbone
 from unictokens.concepts.tokenizer import TextTokenizer
+from unictokens.data.toyland.writer import write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -67,3 +68,39 @@ def tiny_config() -> ShowOConfig:
 def tiny_backbone(tiny_config: ShowOConfig, tiny_tokenizer: TextTokenizer) -> ShowO:
     """A random Show-o that answers and draws (nonsense) in milliseconds; tests must not change it."""
     return random_backbone(tiny_config, tiny_tokenizer, seed=0)
+
+
+@pytest.fixture(scope="session")
+def toyland(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Toyland dataset of three concepts (bo a pet, miru a person, tavo an object); tests must not change it."""
+    folder = tmp_path_factory.mktemp("toyland") / "data"
+    write_dataset(folder, concepts=3, size=32)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tiny_backbone: ShowO, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny Show-o as a backbone folder."""
+    folder = tmp_path_factory.mktemp("tiny") / "base"
+    save_backbone(tiny_backbone, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def short_settings() -> list[str]:
+    """Settings (as for --set) with which the tiny Show-o learns a Toyland concept in about two seconds."""
+    stages = ("warmup", "bootstrap", "deepen")
+    return [
+        "layout.shared=3",
+        "layout.generation=2",
+        "layout.understanding=2",
+        "perception.images=2",
+        "perception.early_step=1",
+        "perception.late_step=3",
+        "perception.sampling.steps=4",
+        "preview.every=2",
+        "preview.images=1",
+        "preview.sampling.steps=2",
+        *(f"stages.{stage}.epochs=2" for stage in stages),
+        *(f"stages.{stage}.understanding_limit=4" for stage in stages),
+    ]

@@ -8,7 +8,7 @@ from unictokens.report.gather import Answer, ConceptStory, Preview, Shown
 from unictokens.report.pictures import picture
 
 PHOTOS_SHOWN = 8
-GLIMPSES_SHOWN = 6
+GLIMPSES_SHOWN = 5
 MOMENTS = ("early", "late", "final", "region")
 LOSSES = ("understanding", "generation", "total")
 

@@ -1,0 +1,63 @@
+"""Plans: stable names, nothing trained twice, one broken concept beside healthy ones."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cluster.plan import plan_job
+from unictokens.config import PRESETS, override
+from unictokens.data.catalog import Catalog
+from unictokens.errors import ConfigError
+from unictokens.learn import Output
+from unictokens.training.session import Progress
+
+DEMO = PRESETS["demo"]
+
+
+def test_names_follow_from_settings_and_data_alone(toyland: Path, tmp_path: Path) -> None:
+    catalog, output = Catalog.open(toyland), Output(tmp_path)
+    plan = plan_job(catalog, ("bo", "miru"), DEMO, output, resume=False)
+    moved = tmp_path / "moved"
+    shutil.copytree(toyland, moved)
+    same = plan_job(Catalog.open(moved), ("miru", "bo"), DEMO, Output(tmp_path / "elsewhere"), resume=False)
+    assert {run.name for run in same.runs} == {run.name for run in plan.runs} and same.name == plan.name
+    other = plan_job(catalog, ("bo", "miru"), override(DEMO, {"seed": 1}), output, resume=False)
+    assert not {run.name for run in other.runs} & {run.name for run in plan.runs}
+    shown = plan_job(catalog, ("bo", "miru"), override(DEMO, {"preview.every": 0}), output, resume=False)
+    assert shown.name == plan.name, "previews decide nothing"
+    info = moved / "concept/train/bo/info.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "info": "<bo> is blue."}))
+    changed = plan_job(Catalog.open(moved), ("bo", "miru"), DEMO, output, resume=False)
+    assert [run.name == before.name for run, before in zip(changed.runs, plan.runs, strict=True)] == [False, True]
+
+
+def test_a_broken_concept_is_refused_alone(toyland: Path, tmp_path: Path) -> None:
+    shutil.copytree(toyland, tmp_path / "data")
+    (tmp_path / "data/concept/train/miru/info.json").write_text("{")
+    catalog = Catalog.open(tmp_path / "data")
+    plan = plan_job(catalog, catalog.names, DEMO, Output(tmp_path), resume=False)
+    assert [run.concept for run in plan.runs] == ["bo", "tavo"]
+    (refusal,) = plan.refused
+    assert refusal.concept == "miru" and "info.json" in refusal.reason
+
+
+def test_an_unfinished_job_needs_resume(toyland: Path, tmp_path: Path) -> None:
+    catalog, output = Catalog.open(toyland), Output(tmp_path)
+    (run,) = plan_job(catalog, ("bo",), DEMO, output, resume=False).runs
+    checkpoints = output.run_folder(run.name) / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "0-warmup-0001.safetensors").write_bytes(b"")
+    with pytest.raises(ConfigError, match="--resume"):
+        plan_job(catalog, ("bo",), DEMO, output, resume=False)
+    assert plan_job(catalog, ("bo",), DEMO, output, resume=True).runs == (run,)
+
+
+def test_progress_counts_epochs_of_all_stages(toyland: Path, tmp_path: Path) -> None:
+    (run,) = plan_job(Catalog.open(toyland), ("bo",), DEMO, Output(tmp_path), resume=False).runs
+    assert run.stages == (("warmup", 4), ("bootstrap", 4), ("deepen", 4))
+    place = {"concept": "bo", "epochs": 4, "steps": 10}
+    assert run.done(Progress(stage="warmup", epoch=1, step=0, **place)) == 0.0
+    assert run.done(Progress(stage="bootstrap", epoch=3, step=5, **place)) == pytest.approx(6.5 / 12)
+    assert run.done(Progress(stage="deepen", epoch=4, step=10, **place)) == 1.0
