@@ -22,6 +22,9 @@ from unictokens.pretrain.state import load_state, save_state
 
 logger = logging.getLogger(__name__)
 
+CHUNK = 256
+"""Predicted places are counted in steps of this."""
+
 
 def learning_rate(recipe: LanguageRecipe, step: int) -> float:
     """Linear warm-up, then a cosine from `lr` to `final_lr`."""
@@ -90,11 +93,24 @@ class Losses:
         none_BS = torch.zeros(len(ids_BT), 0, dtype=torch.long, device=self.device)
         with torch.autocast(self.device, torch.bfloat16):
             h_BTD = self.hidden(self.model.embed(ids_BT, self.bank, none_BS), batch.mask.to(self.device))
-            length = ids_BT.shape[1] - shift
-            asked = labels_BT[:, shift:] != IGNORE
-            h_MD = h_BTD[:, :length][asked]
+            places_M, asked_M = asked_places(labels_BT, shift)
+            h_MD = h_BTD.flatten(0, 1)[places_M]
             logits_MV = self.model.logits(h_MD, self.bank, none_BS[:1].expand(len(h_MD), 0))
-        return functional.cross_entropy(logits_MV.float(), labels_BT[:, shift:][asked])
+        return functional.cross_entropy(logits_MV.float(), asked_M, ignore_index=IGNORE)
+
+
+def asked_places(labels_BT: Tensor, shift: int) -> tuple[Tensor, Tensor]:
+    """Places (flat, int64 [M]) that predict a label, and these labels [M].
+
+    M is filled up with ignored places to a multiple of `CHUNK`: matrix kernels are made per shape, and every new shape
+    would cost time and memory.
+    """
+    T = labels_BT.shape[1]
+    rows_M, columns_M = (labels_BT != IGNORE).nonzero(as_tuple=True)
+    asked_M = labels_BT[rows_M, columns_M]
+    places_M = rows_M * T + columns_M - shift
+    missing = -len(asked_M) % CHUNK
+    return functional.pad(places_M, (0, missing)), functional.pad(asked_M, (0, missing), value=IGNORE)
 
 
 def train_language_model(

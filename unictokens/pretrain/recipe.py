@@ -61,7 +61,7 @@ class LanguageRecipe:
     batch_understanding: int = 24
     text_room: int = 120
     caption_room: int = 30
-    steps: int = 6_000
+    steps: int = 2_200
     lr: float = 1e-3
     final_lr: float = 5e-5
     warmup_steps: int = 300
