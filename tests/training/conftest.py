@@ -1,11 +1,12 @@
 """A dataset of one small animal and one person, and short settings for the tiny Show-o."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from unictokens.backbones.showo.backbone import ShowO
@@ -63,6 +64,15 @@ def write_concept(root: Path, name: str, cls: str, conversation_type: str) -> No
         folder = root / f"showo_training_data_{stage}"
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.json").write_text(json.dumps(kept))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tensors gain nothing from more threads, and equal bytes need an equal number of them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

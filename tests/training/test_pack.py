@@ -1,6 +1,5 @@
 """Runs that share a step do not touch each other."""
 
-
 import pytest
 import torch
 

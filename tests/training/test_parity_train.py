@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from unictokens.concepts.tokenizer import TextTokenizer
 from unictokens.errors import DataError
 from unictokens.training import parity
 from unictokens.training.parity import Check, compare
@@ -13,7 +14,7 @@ from unictokens.training.recording import Recording
 
 @pytest.mark.parametrize("name", ["parity_train", "parity_train_k4"])
 def test_training_follows_the_recording(shared_data: Path, name: str) -> None:
-    checks = compare(shared_data / name, shared_data / "phi_tokenizer" / "tokenizer.json")
+    checks = compare(shared_data / name, TextTokenizer.load(shared_data / "phi_tokenizer" / "tokenizer.json"))
     wrong = [check for check in checks if not check.ok]
     assert not wrong, f"{len(wrong)} of {len(checks)} differ, first: {wrong[:3]}"
     kinds = {part for check in checks for part in check.name.split(".")}
@@ -25,13 +26,15 @@ def test_a_wrong_weight_decay_is_noticed(shared_data: Path, monkeypatch: pytest.
     warmup = replace(config.stages.warmup, optim=replace(config.stages.warmup.optim, weight_decay=0.0))
     careless = replace(config, stages=replace(config.stages, warmup=warmup))
     monkeypatch.setattr(parity.Recording, "config", careless)
-    checks = compare(shared_data / "parity_train_k4", shared_data / "phi_tokenizer" / "tokenizer.json")
+    checks = compare(
+        shared_data / "parity_train_k4", TextTokenizer.load(shared_data / "phi_tokenizer" / "tokenizer.json")
+    )
     assert any(check.name.startswith("warmup.rows") and not check.ok for check in checks)
 
 
-def test_folder_without_recording_is_refused(tmp_path: Path) -> None:
+def test_folder_without_recording_is_refused(tmp_path: Path, tiny_tokenizer: TextTokenizer) -> None:
     with pytest.raises(DataError, match="training parity folder"):
-        compare(tmp_path, tmp_path / "tokenizer.json")
+        compare(tmp_path, tiny_tokenizer)
 
 
 def test_check_allows_no_more_than_it_says() -> None:

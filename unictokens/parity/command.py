@@ -1,4 +1,4 @@
-"""`python -m unictokens parity DIR`: every recorded vector file of a folder, one line per tensor."""
+"""`python -m unictokens parity DIR`: every recorded vector file of a folder, or a recorded training; one line per tensor."""
 
 import logging
 from pathlib import Path
@@ -12,6 +12,7 @@ from unictokens.parity.phi import check_phi
 from unictokens.parity.sampler import check_sampler
 from unictokens.parity.texts import check_mmu_text, check_prompting
 from unictokens.parity.vectors import Check, Vectors
+from unictokens.training.parity import compare, is_recording
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ def run(folder: Path, tokenizer: Path | None = None) -> int:
     """
     if not folder.is_dir():
         raise DataError(f"'{folder}' is no folder: name a folder of recorded vectors (*.safetensors)")
+    if is_recording(folder):
+        return _run_training(folder, tokenizer)
     files = [path for path in sorted(folder.glob("*.safetensors")) if path.name.startswith(KNOWN)]
     if not files:
         raise DataError(f"'{folder}' holds no known vector file: it needs one of {', '.join(f'{k}*' for k in KNOWN)}")
@@ -48,6 +51,14 @@ def run(folder: Path, tokenizer: Path | None = None) -> int:
         return 1 if failed else 0
     finally:
         torch.set_num_threads(threads)
+
+
+def _run_training(folder: Path, tokenizer: Path | None) -> int:
+    """A recording of a whole training instead of single tensors: train, and compare every step."""
+    checks = compare(folder, _tokenizer(folder, tokenizer))
+    for check in checks:
+        print(f"{check.name}  {check.difference:.3g}  {'ok' if check.ok else 'FAIL'}", flush=True)
+    return 0 if all(check.ok for check in checks) else 1
 
 
 def check_file(vectors: Vectors, tokenizer: TextTokenizer | None) -> list[Check]:

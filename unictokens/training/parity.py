@@ -157,14 +157,29 @@ class Comparison:
         self.checks.append(Check(name, _difference(mine, recorded), allowed))
 
 
-def compare(folder: Path, tokenizer: Path) -> list[Check]:
-    """Train as the recording in `folder` did, with the tokenizer at `tokenizer` (tokenizer.json), and compare everything.
+def is_recording(folder: Path) -> bool:
+    """Whether a folder looks like a training recording."""
+    return all((folder / name).is_file() for name in ("weights.json", "stage1.safetensors"))
 
+
+def compare(folder: Path, tokenizer: TextTokenizer) -> list[Check]:
+    """Train as the recording in `folder` did, with the published text tokenizer, and compare everything.
+
+    Runs on one thread, as the recording did: sums of several threads round differently, and a painted picture is bytes.
     Raises DataError for a folder that is no recording.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _compare(folder, tokenizer)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _compare(folder: Path, tokenizer: TextTokenizer) -> list[Check]:
     recording = Recording(folder)
     config = recording.config
-    backbone = recorded_backbone(recording, TextTokenizer.load(tokenizer))
+    backbone = recorded_backbone(recording, tokenizer)
     comparison = Comparison(recording, backbone.vocabulary)
     record = Catalog.open(folder / "dataset").concept(recording.about["concept"])
     with tempfile.TemporaryDirectory() as run_folder:
