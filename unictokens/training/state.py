@@ -86,7 +86,9 @@ class RunState:
     def enter(self, number: int, tokens: ConceptTokens | None) -> Beginning:
         """Begin stage `number` on top of the rows of the stage before (None before the first)."""
         self.number, self.epoch, self.step = number, 0, 0
-        beginning = self.method.begin(self.setting, self.stage, tokens)
+        # Backbones hand out rows on the CPU; the stage's new rows join there.
+        before = None if tokens is None else ConceptTokens(tokens.layout, *(part.cpu() for part in tokens.tensors()))
+        beginning = self.method.begin(self.setting, self.stage, before)
         self._open(beginning.tokens)
         return beginning
 
