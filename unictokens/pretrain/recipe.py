@@ -52,7 +52,7 @@ class LanguageRecipe:
     compiled: bool = True
     width: int = 256
     layers: int = 6
-    heads: int = 8
+    heads: int = 4
     intermediate: int = 1024
     text_vocabulary: int = 800
     text_length: int = 128
@@ -61,8 +61,8 @@ class LanguageRecipe:
     batch_understanding: int = 24
     text_room: int = 120
     caption_room: int = 30
-    steps: int = 2_200
-    lr: float = 1e-3
+    steps: int = 2_800
+    lr: float = 1.5e-3
     final_lr: float = 5e-5
     warmup_steps: int = 300
     weight_decay: float = 0.02

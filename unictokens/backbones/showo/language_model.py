@@ -4,7 +4,7 @@ The tables are never resized: `embed` looks learned ids up in a bank, `logits` a
 Module names are the published checkpoint's (`showo.model...`, `showo.lm_head`). Only this file knows transformers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -147,6 +147,15 @@ class LanguageModel(nn.Module):
             use_cache=past is not None,
         )
         return output.last_hidden_state
+
+    def compiled_hidden(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """`hidden` through torch.compile, for training at fixed shapes (the first call takes about a minute).
+
+        The rotary tables stay outside: inside, their sines would be computed again in every fused kernel.
+        """
+        rotary = self.showo.model.rotary_emb
+        rotary.forward = torch.compiler.disable(rotary.forward)
+        return torch.compile(self.hidden)
 
     def logits(self, h_MD: Tensor, bank: ConceptBank, concepts_MS: Tensor) -> Tensor:
         """Hidden states [M, D] to logits float32 [M, V + S * K].
