@@ -36,6 +36,7 @@ TINY = Recipe(
     shard=8,
     held_out=2,
     drawn=2,
+    probed=1,
     tokenizer=TokenizerRecipe(compiled=False, magvit=MAGVIT, shards=1, batch=4, steps=2, warmup_steps=1, soft_steps=1),
     language=LanguageRecipe(
         compiled=False, width=32, layers=1, heads=2, intermediate=64, text_vocabulary=300, shards=1, batch_generation=2,

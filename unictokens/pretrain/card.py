@@ -7,6 +7,7 @@ from pathlib import Path
 from unictokens.atomic import write_bytes
 from unictokens.backbones.base import BackboneInfo, Sampling
 from unictokens.backbones.showo.weights import load
+from unictokens.data.toyland.roster import roster
 from unictokens.pretrain.codes import mean_error
 from unictokens.pretrain.measure import (
     Score,
@@ -16,6 +17,7 @@ from unictokens.pretrain.measure import (
     understanding_scores,
 )
 from unictokens.pretrain.pool import draw_pixels
+from unictokens.pretrain.probe import probe_scores
 from unictokens.pretrain.recipe import Recipe
 
 DRAWN = frozenset({"class", "colour", "second", "pattern", "accessory", "accessory_colour", "place"})
@@ -52,6 +54,7 @@ def write_card(
     rebuilding_error: float,
     answers: Mapping[str, Score],
     drawings: Mapping[str, Score],
+    probes: Mapping[str, Score],
 ) -> None:
     """Write `MODEL_CARD.md` from measured numbers only."""
     tokenizer, language = recipe.tokenizer, recipe.language
@@ -74,7 +77,9 @@ over {language.shards * recipe.shard:,} photos. AdamW, bfloat16 products, float3
 
 `python -m unictokens.pretrain FOLDER --measure` on {recipe.held_out:,} held-out photos (seeds from {recipe.held_out_seed:,}):
 
-Rebuilt photos are off by {rebuilding_error:.1f} of 255 on average.
+Rebuilt photos are off by {rebuilding_error:.1f} of 255 on average. A small probe on image codes tells a concept from
+hard negatives, which differ in one fine feature, in {100 * sum(s.right for s in probes.values()) / sum(s.asked for s in probes.values()):.1f} % of held-out renders (mean of {len(probes)} concepts, worst
+{100 * min(s.accuracy for s in probes.values()):.1f} %; chance is 50 %).
 
 Questions about held-out photos, greedy answers (an answer counts when it equals the grammar's; yes/no by its first word):
 
@@ -102,5 +107,8 @@ def measure_and_write(folder: Path, recipe: Recipe) -> None:
     few = photos[: recipe.drawn]
     drawn_PN = draw_descriptions(backbone, few, Sampling(steps=16, guidance=3.0), seed=0)
     drawings = understanding_scores(backbone, few, drawn_PN, DRAWN)
+    probes = probe_scores(backbone.magvit, roster(seed=0, count=recipe.probed), recipe.image_size, seed=0)
     pixels = draw_pixels(range(recipe.held_out_seed, recipe.held_out_seed + recipe.drawn), recipe.image_size)
-    write_card(folder / "MODEL_CARD.md", backbone.info, recipe, mean_error(backbone.magvit, pixels), answers, drawings)
+    write_card(
+        folder / "MODEL_CARD.md", backbone.info, recipe, mean_error(backbone.magvit, pixels), answers, drawings, probes
+    )

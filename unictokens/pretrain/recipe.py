@@ -80,6 +80,7 @@ class Recipe:
     shard: int = 4_000
     tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
     language: LanguageRecipe = field(default_factory=LanguageRecipe)
-    held_out: int = 1_000
-    drawn: int = 200
+    held_out: int = 300
+    drawn: int = 100
+    probed: int = 20
     held_out_seed: int = 900_000_000
