@@ -48,7 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--concepts", default="demo", help=f"demo (the first {DEMO_CONCEPTS}), all, or names with commas"
     )
-    parser.add_argument("--lanes", type=int, default=0, help="workers (one per GPU, or one on a machine without)")
+    parser.add_argument("--lanes", type=int, default=0, help="workers (one per GPU; without, one per core, at most 4)")
     add_config(parser)
     parser.set_defaults(config="demo")
 

@@ -35,8 +35,12 @@ class Refused:
 
 @dataclass(frozen=True)
 class JobPlan:
-    """What a job will do: `runs` to train; what needs no training (`skipped`) or permits none (`refused`)."""
+    """What a job will do: `runs` to train; what needs no training (`skipped`) or permits none (`refused`).
 
+    concepts  all of them in the order asked for
+    """
+
+    concepts: tuple[str, ...]
     runs: tuple[RunPlan, ...]
     skipped: tuple[Skipped, ...] = ()
     refused: tuple[Refused, ...] = ()
@@ -76,4 +80,4 @@ def plan_job(catalog: Catalog, concepts: Sequence[str], config: RunConfig, outpu
             f"'{output.root}' holds unfinished runs of {', '.join(begun[:5])}{', ...' if len(begun) > 5 else ''}: "
             "add --resume to continue them, or choose another --out"
         )
-    return JobPlan(tuple(runs), tuple(skipped), tuple(refused))
+    return JobPlan(tuple(concepts), tuple(runs), tuple(skipped), tuple(refused))

@@ -57,6 +57,8 @@ def summarise(plan: JobPlan, statuses: Sequence[RunStatus], seconds: float) -> S
         for skip in plan.skipped
     ]
     rows += [Row(concept=refusal.concept, run="", status="failed", error=refusal.reason) for refusal in plan.refused]
+    place = {concept: at for at, concept in enumerate(plan.concepts)}
+    rows.sort(key=lambda row: place[row.concept])
     return Summary(job=plan.name, rows=tuple(rows), seconds=round(seconds, 1))
 
 

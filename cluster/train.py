@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--concepts", default="all", help="all, or names with commas (all)")
     parser.add_argument("--out", type=Path, default=OUT, help="output folder (out)")
     parser.add_argument("--resume", action="store_true", help="continue runs that were begun before")
-    parser.add_argument("--lanes", type=int, default=0, help="workers (one per GPU, or one on a machine without)")
+    parser.add_argument("--lanes", type=int, default=0, help="workers (one per GPU; without, one per core, at most 4)")
     parser.add_argument(
         "--tracking-uri", default="", metavar="URI", help=f"MLflow (OUT/mlflow.db by default); '{OFF}' for none"
     )

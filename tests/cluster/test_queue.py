@@ -85,14 +85,15 @@ def test_summary_has_a_row_for_every_concept(tmp_path) -> None:
         queue.take("a")
     queue.finish(learned(planned[0]))
     queue.fail(planned[1].name, "its loss is not finite")
-    summary = summarise(JobPlan(planned, refused=(Refused("c9", "no photos"),)), queue.statuses(), 12.34)
+    plan = JobPlan(("c9", "c0", "c1", "c2"), planned, refused=(Refused("c9", "no photos"),))
+    summary = summarise(plan, queue.statuses(), 12.34)
     assert [(row.concept, row.status) for row in summary.rows] == [
+        ("c9", "failed"),
         ("c0", "finished"),
         ("c1", "failed"),
         ("c2", "not started"),
-        ("c9", "failed"),
     ]
-    assert [row.error for row in summary.failed] == ["its loss is not finite", "no photos"]
+    assert [row.error for row in summary.failed] == ["no photos", "its loss is not finite"]
     write_summary(summary, tmp_path)
     assert read_summary(tmp_path) == summary
     (tmp_path / "summary.json").write_text("{}")

@@ -1,6 +1,7 @@
 """`python -m unictokens COMMAND`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -26,6 +27,8 @@ COMMANDS: dict[str, str] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code (see `shell`); argparse's own refusals exit with 2 too."""
+    # Read when torch is first imported, by a command: waiting threads sleep instead of spinning on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["--version"]:
         print(__version__)
