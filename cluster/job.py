@@ -32,7 +32,7 @@ RAY_ENVIRONMENT = {
     # Ray's own defaults poll every 2 s, chdir workers away from relative paths, and phone home.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "600",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "2",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -70,11 +70,14 @@ def _shown(shown: Sequence[Shown]) -> str:
             f'<h3>Asked after training</h3><div class="asked">{"".join(_exchange(one) for one in asked)}</div>'
         )
     if drawn:
-        figures = "".join(
-            picture(path, one.text if at == 0 else "", "large") for one in drawn for at, path in enumerate(one.pictures)
-        )
-        parts.append(f'<h3>Drawn after training</h3><div class="row">{figures}</div>')
+        groups = "".join(_drawing(one) for one in drawn)
+        parts.append(f'<h3>Drawn after training</h3><div class="row drawings">{groups}</div>')
     return "".join(parts)
+
+
+def _drawing(one: Shown) -> str:
+    pictures = "".join(picture(path, "") for path in one.pictures)
+    return f'<div><div class="row tight">{pictures}</div><p class="soft note">{escape(one.text)}</p></div>'
 
 
 def _exchange(one: Shown) -> str:

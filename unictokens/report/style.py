@@ -27,7 +27,7 @@ td.num { font-variant-numeric:tabular-nums; white-space:nowrap } td a { color:in
   vertical-align:middle }
 .row { display:flex; flex-wrap:wrap; gap:10px }
 figure { margin:0 } figure img { width:108px; height:108px; object-fit:cover; border-radius:10px; display:block; background:var(--band2) }
-figure.small img { width:80px; height:80px; border-radius:8px } figure.large img { width:136px; height:136px }
+figure.small img { width:80px; height:80px; border-radius:8px }
 .exchange figure { flex:none }
 figcaption { font-size:12px; color:var(--soft); margin-top:4px; max-width:136px } .gone { width:108px; font-size:11px; color:var(--red) }
 .grid { display:grid; gap:8px; width:max-content } .grid .label { font-size:12px; color:var(--soft); text-align:center }
@@ -41,9 +41,9 @@ svg .line.generation { stroke:var(--orange) } svg .dot.generation { fill:var(--o
 .asked { display:grid; grid-template-columns:repeat(auto-fit,minmax(300px,1fr)); gap:12px }
 .exchange { display:flex; gap:12px; border:1px solid var(--line); border-radius:12px; padding:10px 12px; background:var(--band) }
 .exchange img { width:64px; height:64px; border-radius:8px; object-fit:cover; flex:none } .exchange .q { color:var(--soft) }
-.exchange .a { font-weight:600 } .drawn { margin-top:12px }
+.exchange .a { font-weight:600 }
 .pair { display:flex; flex-wrap:wrap; gap:0 40px } .pair>div { min-width:0 } .grid .side { align-self:center; text-align:right; padding-right:4px }
-.note { font-size:12px } .answers { font-size:13px } .answers td { vertical-align:top; max-width:190px; overflow-wrap:anywhere }
+.row.tight { gap:5px } .drawings { gap:14px 24px } .note { font-size:12px } .answers { font-size:13px } .answers td { vertical-align:top; max-width:190px; overflow-wrap:anywhere }
 .answers td:first-child { min-width:150px }
 footer { color:var(--soft); font-size:13px; margin-top:28px }
 """
