@@ -61,7 +61,7 @@ class LanguageRecipe:
     batch_understanding: int = 24
     text_room: int = 120
     caption_room: int = 30
-    steps: int = 2_800
+    steps: int = 1_750
     lr: float = 1.5e-3
     final_lr: float = 5e-5
     warmup_steps: int = 300
@@ -80,7 +80,7 @@ class Recipe:
     shard: int = 4_000
     tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
     language: LanguageRecipe = field(default_factory=LanguageRecipe)
-    held_out: int = 300
-    drawn: int = 100
-    probed: int = 20
+    held_out: int = 150
+    drawn: int = 50
+    probed: int = 8
     held_out_seed: int = 900_000_000

@@ -1,0 +1,35 @@
+"""The base that ships with the package is the one its card describes, and it is small."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from unictokens.backbones.showo.backbone import ShowO
+from unictokens.backbones.showo.weights import fingerprint, load
+from unictokens.pretrain.measure import encode_photos, held_out_photos, understanding_scores
+
+FOLDER = Path(str(files("unictokens"))) / "assets" / "mini"
+
+
+@pytest.fixture(scope="module")
+def mini() -> ShowO:
+    return load("mini")
+
+
+def test_package_stays_below_forty_megabytes() -> None:
+    assert sum(file.stat().st_size for file in FOLDER.iterdir()) <= 40 * 2**20
+
+
+def test_card_and_config_name_the_weights_that_ship(mini: ShowO) -> None:
+    config = json.loads((FOLDER / "config.json").read_text())
+    assert config["fingerprint"] == mini.info.fingerprint
+    assert mini.info.fingerprint in (FOLDER / "MODEL_CARD.md").read_text()
+    assert len(fingerprint(mini.language_model, mini.magvit)) == 64
+
+
+def test_places_of_held_out_photos_are_named(mini: ShowO) -> None:
+    photos = held_out_photos(first_seed=800_000_000, count=24)
+    score = understanding_scores(mini, photos, encode_photos(mini, photos), frozenset({"place"}))["place"]
+    assert score.accuracy >= 0.9
