@@ -106,7 +106,7 @@ class Previewer:
         requests = []
         for question in self.questions():
             prompt = question_prompt(setting.record, setting.config.layout, groups, question.text)
-            requests.append(AnswerRequest(prompt, self._codes(question.photo)))
+            requests.append(AnswerRequest(prompt, self._codes(question.photo), names=(setting.record.name,)))
         answers = setting.backbone.answer(requests, ConceptBank.stack([tokens]), ANSWER)
         self._note(
             cursor,
