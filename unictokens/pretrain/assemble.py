@@ -13,7 +13,7 @@ from unictokens.pretrain.recipe import Recipe
 
 
 def small_config(recipe: Recipe, text_size: int) -> ShowOConfig:
-    """Sizes of the small base; its transformer is stored in bfloat16, which halves the package and costs no ability."""
+    """Sizes of the small base; its transformer is stored in bfloat16, which halves the package."""
     magvit = recipe.tokenizer.magvit
     return ShowOConfig(
         phi=language_config(recipe.language),
