@@ -1,0 +1,1 @@
+"""The endpoint for every user's concepts; nothing is in this room yet."""

@@ -1,0 +1,1 @@
+"""Search spaces by dotted config path; nothing is in this room yet."""
