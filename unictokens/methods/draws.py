@@ -5,7 +5,6 @@ pack draw the same numbers as an undisturbed run alone.
 """
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +13,7 @@ from torch import Generator
 
 from unictokens.backbones.base import MaskDraw
 from unictokens.data.epochs import Choice
+from unictokens.sampling.maskgit import training_mask
 
 
 class Draws(Protocol):
@@ -89,13 +89,6 @@ def derive(seed: int, *purpose: str | int) -> int:
 
 def draw_mask(codes: int, condition_dropout: float, generator: Generator) -> MaskDraw:
     """One draw of Show-o's training objective: a share cos(pi u / 2) of the codes, at least one, is hidden."""
-    ratio = math.cos(math.pi / 2.0 * torch.rand(1, generator=generator).item())
-    order_N = torch.rand(codes, generator=generator).argsort()
-    masked_N = torch.zeros(codes, dtype=torch.bool)
-    masked_N[order_N[: masked_count(ratio, codes)]] = True
+    time_B, order_BN = torch.rand(1, generator=generator), torch.rand(1, codes, generator=generator)
+    masked_N = training_mask(time_B, order_BN)[0]
     return MaskDraw(masked_N, bool(torch.rand(1, generator=generator).item() < condition_dropout))
-
-
-def masked_count(ratio: float, codes: int) -> int:
-    """How many of `codes` places are hidden at a mask ratio: max(1, round(codes * ratio))."""
-    return max(1, round(codes * ratio))

@@ -16,6 +16,7 @@ from unictokens.backbones.showo.vocabulary import IGNORE
 from unictokens.data.toyland import Photo, Question, caption, fact_questions, questions
 from unictokens.pretrain.pool import photo_of
 from unictokens.pretrain.recipe import LanguageRecipe
+from unictokens.sampling.maskgit import training_mask
 
 NO_PHOTO_SHARE = 0.06
 """Share of conversations that are about the black placeholder, as text-only questions are in concept data."""
@@ -67,8 +68,8 @@ class Lessons:
     def _drawing(self, rng: np.random.Generator) -> tuple[list[int], list[int]]:
         photo, codes_N = self._pick(rng)
         sequences, vocabulary = self.sequences, self.sequences.vocabulary
-        count = len(codes_N)
-        hidden = rng.random(count).argsort() < max(1, round(count * float(np.cos(0.5 * np.pi * rng.random()))))
+        time_B, order_BN = torch.from_numpy(rng.random(1)), torch.from_numpy(rng.random((1, len(codes_N))))
+        hidden = training_mask(time_B, order_BN)[0].tolist()
         told = "" if rng.random() < self.recipe.condition_dropout else caption(photo, rng)
         text = sequences.text((told,)) if told else []
         text = [vocabulary.t2i, vocabulary.eot, *text[: self.recipe.caption_room], vocabulary.eot]
