@@ -8,17 +8,21 @@ import pytest
 import torch
 
 from unictokens.backbones.showo.image_tokenizer import Magvit, MagvitConfig
+from unictokens.backbones.showo.language_model import LanguageModel
 from unictokens.backbones.showo.vocabulary import IGNORE
 from unictokens.backbones.showo.weights import load
-from unictokens.data.toyland import Question
+from unictokens.concepts.tokenizer import TextTokenizer
+from unictokens.data.toyland import Question, residents
 from unictokens.errors import StorageError
 from unictokens.pretrain import __main__ as command
+from unictokens.pretrain.attributes import SIZES, attribute_loss, attributes_of
 from unictokens.pretrain.card import measure_and_write
+from unictokens.pretrain.codebook import settle_codes, share_codes
 from unictokens.pretrain.codes import start_weights, train_image_tokenizer
-from unictokens.pretrain.language import train_language_model
-from unictokens.pretrain.lessons import Lessons
+from unictokens.pretrain.language import asked_places, train_language_model
+from unictokens.pretrain.lessons import Lessons, corpus
 from unictokens.pretrain.measure import agrees
-from unictokens.pretrain.pool import draw_pixels, draw_shards, to_network
+from unictokens.pretrain.pool import draw_pixels, draw_shards, photo_of, shard_path, to_network
 from unictokens.pretrain.recipe import LanguageRecipe, Recipe, TokenizerRecipe
 from unictokens.pretrain.state import load_state, save_state
 
@@ -39,8 +43,8 @@ TINY = Recipe(
     probed=1,
     tokenizer=TokenizerRecipe(compiled=False, magvit=MAGVIT, shards=1, batch=4, steps=2, warmup_steps=1, soft_steps=1),
     language=LanguageRecipe(
-        compiled=False, width=32, layers=1, heads=2, intermediate=64, text_vocabulary=300, shards=1, batch_generation=2,
-        batch_understanding=2, text_room=60, steps=2, warmup_steps=1,
+        compiled=False, width=32, layers=1, heads=2, intermediate=64, text_vocabulary=300, shards=1, resident_shards=1,
+        batch_generation=2, batch_understanding=2, text_room=60, steps=2, warmup_steps=1,
     ),
 )  # fmt: skip
 
@@ -58,6 +62,12 @@ def test_made_base_loads_and_gets_a_measured_card(base: Path) -> None:
     assert backbone.info.fingerprint in card and "| which class |" in card
 
 
+def lessons_of(base: Path) -> Lessons:
+    backbone = load(str(base))
+    codes = [np.load(shard_path(base.parent, pool, "codes", 0)) for pool in ("strangers", "residents")]
+    return Lessons(backbone.sequences, TINY.language, codes[0], codes[1], backbone.black_codes_N)
+
+
 def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
     pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     return all(torch.equal(x, y) for x, y in pairs)
@@ -65,7 +75,7 @@ def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
 
 def test_resumed_image_tokenizer_is_the_undisturbed_one(tmp_path: Path) -> None:
     for folder in ("whole", "parts"):
-        draw_shards(tmp_path / folder, 1, TINY.shard, TINY.image_size, processes=1)
+        draw_shards(tmp_path / folder, "strangers", 1, TINY.shard, TINY.image_size, processes=1)
     recipe = replace(TINY.tokenizer, steps=4)
     whole = train_image_tokenizer(recipe, tmp_path / "whole", "cpu")
     first = train_image_tokenizer(recipe, tmp_path / "parts", "cpu", until=2)
@@ -75,8 +85,7 @@ def test_resumed_image_tokenizer_is_the_undisturbed_one(tmp_path: Path) -> None:
 
 def test_resumed_transformer_is_the_undisturbed_one(base: Path, tmp_path: Path) -> None:
     backbone = load(str(base))
-    codes_PN = np.load(base.parent / "codes" / "0000.npy")
-    lessons = Lessons(backbone.sequences, TINY.language, codes_PN, backbone.black_codes_N)
+    lessons = lessons_of(base)
     recipe = replace(TINY.language, steps=4)
     whole = train_language_model(backbone.config, lessons, recipe, tmp_path / "whole", "cpu")
     first = train_language_model(backbone.config, lessons, recipe, tmp_path / "parts", "cpu", until=2)
@@ -130,9 +139,8 @@ def test_what_counts_as_a_right_answer(kind: str, truth: str, said: str, right: 
 
 def test_lessons_hide_only_what_is_asked(base: Path) -> None:
     """Every label of a drawing is a hidden code or an image end; every label of a conversation is part of an answer."""
-    folder = base.parent
     backbone = load(str(base))
-    lessons = Lessons(backbone.sequences, TINY.language, np.load(folder / "codes" / "0000.npy"), backbone.black_codes_N)
+    lessons = lessons_of(base)
     drawings, vocabulary = lessons.drawings(0), backbone.vocabulary
     asked = drawings.labels_BT != IGNORE
     shown = drawings.ids_BT[asked]
@@ -142,3 +150,47 @@ def test_lessons_hide_only_what_is_asked(base: Path) -> None:
     told = talks.labels_BT != IGNORE
     assert bool((talks.labels_BT[told] == talks.ids_BT[told]).all())
     assert torch.equal(lessons.conversations(0).ids_BT, talks.ids_BT)
+
+
+def test_settled_code_rows_are_the_shared_ones(base: Path) -> None:
+    """Directions shared by signs are in the tables afterwards: same logits, and no trace of them in the model."""
+    backbone = load(str(base))
+    torch.manual_seed(0)
+    model = LanguageModel(backbone.config.phi, backbone.config.vocab_size)
+    names = set(model.state_dict())
+    plain_VD = model.embed_VD.detach().clone()
+    share_codes(model, backbone.magvit.quantize.embedding, backbone.vocabulary)
+    shared_VD = model.embed_VD.detach().clone()
+    codes = slice(backbone.vocabulary.code_offset, backbone.vocabulary.mask)
+    assert torch.equal(shared_VD[: codes.start], plain_VD[: codes.start])
+    assert not torch.equal(shared_VD[codes], plain_VD[codes])
+    settle_codes(model)
+    assert set(model.state_dict()) == names and torch.equal(model.embed_VD, shared_VD)
+
+
+def test_attributes_are_classes_in_range() -> None:
+    for seed in range(50):
+        levels = attributes_of(photo_of(seed))
+        assert len(levels) == len(SIZES) and all(0 <= level < size for level, size in zip(levels, SIZES, strict=True))
+
+
+def test_unknown_attributes_weigh_nothing() -> None:
+    logits_BL = torch.randn(2, sum(SIZES))
+    known_BA = torch.tensor([attributes_of(photo_of(1)), attributes_of(photo_of(2))])
+    half_BA = torch.stack([known_BA[0], torch.full_like(known_BA[1], IGNORE)])
+    assert torch.allclose(attribute_loss(logits_BL, half_BA), attribute_loss(logits_BL[:1], known_BA[:1]))
+    assert attribute_loss(logits_BL, torch.full_like(known_BA, IGNORE)) == 0
+
+
+def test_first_two_words_of_an_answer_weigh_more() -> None:
+    labels_BT = torch.tensor([[IGNORE, 5, 6, 7, IGNORE, 8]])
+    places_M, asked_M, weights_M = asked_places(labels_BT, shift=1, first=4.0)
+    assert places_M[:4].tolist() == [0, 1, 2, 4] and asked_M[:4].tolist() == [5, 6, 7, 8]
+    assert weights_M[:4].tolist() == [4.0, 4.0, 1.0, 4.0] and weights_M[4:].sum() == 0
+
+
+def test_names_of_residents_are_single_ids() -> None:
+    """The recipe's text vocabulary has room for them, so that one row can stand for one individual."""
+    recipe = Recipe()
+    tokenizer = TextTokenizer.train(corpus(1_000_000, 300), recipe.language.text_vocabulary)
+    assert all(len(tokenizer.encode_text(f" {name}")) == 1 for name in residents())

@@ -40,16 +40,18 @@ def text_tokenizer(recipe: Recipe, folder: Path) -> TextTokenizer:
 
 def pretrain(recipe: Recipe, folder: Path, device: str, processes: int) -> Path:
     """Run the whole recipe; returns the backbone folder."""
-    draw_shards(folder, recipe.tokenizer.shards, recipe.shard, recipe.image_size, processes)
+    draw_shards(folder, "strangers", recipe.tokenizer.shards, recipe.shard, recipe.image_size, processes)
     magvit = train_image_tokenizer(recipe.tokenizer, folder, device)
-    draw_shards(folder, recipe.language.shards, recipe.shard, recipe.image_size, processes)
-    codes_PN = encode_shards(magvit, folder, recipe.language.shards, device)
+    codes = []
+    for pool, shards in (("strangers", recipe.language.shards), ("residents", recipe.language.resident_shards)):
+        draw_shards(folder, pool, shards, recipe.shard, recipe.image_size, processes)
+        codes.append(encode_shards(magvit, folder, pool, shards, device))
     tokenizer = text_tokenizer(recipe, folder)
     config = small_config(recipe, tokenizer.size)
     black = np.zeros((1, recipe.image_size, recipe.image_size, 3), dtype=np.uint8)
     magvit = magvit.cpu()
     sequences = Sequences(Vocabulary.of(config, tokenizer.eot, tokenizer.size), tokenizer, config.text_length)
-    lessons = Lessons(sequences, recipe.language, codes_PN, magvit.codes(to_network(black))[0])
+    lessons = Lessons(sequences, recipe.language, *codes, magvit.codes(to_network(black))[0])
     model = train_language_model(config, lessons, recipe.language, folder, device)
     assemble(folder / "base", config, model, magvit, tokenizer)
     return folder / "base"

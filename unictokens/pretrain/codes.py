@@ -19,12 +19,19 @@ from unictokens.pretrain.state import load_state, save_state
 logger = logging.getLogger(__name__)
 
 
-def reconstruction_loss(images_BCHW: Tensor, rebuilt_BCHW: Tensor, edges: float) -> Tensor:
-    """Absolute and squared error, plus the absolute error of neighbouring differences."""
+def centre_weights(height: int, width: int, centre: float) -> Tensor:
+    """Weights float32 [H, W] of mean 1 that fall from the middle to the corners; the middle has about `centre` times more."""
+    y_H, x_W = torch.linspace(-1.0, 1.0, height), torch.linspace(-1.0, 1.0, width)
+    weights_HW = 1.0 + (centre - 1.0) * torch.exp(-(y_H.square()[:, None] + x_W.square()[None, :]) / 0.8)
+    return weights_HW / weights_HW.mean()
+
+
+def reconstruction_loss(images_BCHW: Tensor, rebuilt_BCHW: Tensor, weights_HW: Tensor, edges: float) -> Tensor:
+    """Weighted absolute and squared error, plus the weighted absolute error of neighbouring differences."""
     error_BCHW = rebuilt_BCHW - images_BCHW
-    across = error_BCHW.diff(dim=3).abs().mean()
-    down = error_BCHW.diff(dim=2).abs().mean()
-    return error_BCHW.abs().mean() + error_BCHW.square().mean() + edges * (across + down)
+    across = (error_BCHW.diff(dim=3).abs() * weights_HW[:, 1:]).mean()
+    down = (error_BCHW.diff(dim=2).abs() * weights_HW[1:]).mean()
+    return ((error_BCHW.abs() + error_BCHW.square()) * weights_HW).mean() + edges * (across + down)
 
 
 def entropy_loss(z_BCHW: Tensor) -> Tensor:
@@ -71,7 +78,11 @@ def train_image_tokenizer(recipe: TokenizerRecipe, folder: Path, device: str, un
     last = recipe.steps if until is None else min(until, recipe.steps)
     if done >= last:
         return model.eval().cpu()
-    pixels = np.concatenate([np.load(shard_path(folder, "pixels", shard)) for shard in range(recipe.shards)])
+    pixels = np.concatenate(
+        [np.load(shard_path(folder, "strangers", "pixels", shard)) for shard in range(recipe.shards)]
+    )
+
+    weights_HW = centre_weights(*pixels.shape[1:3], recipe.centre).to(device)
 
     def losses(images_BCHW: Tensor, binary: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(device, torch.bfloat16):
@@ -81,7 +92,7 @@ def train_image_tokenizer(recipe: TokenizerRecipe, folder: Path, device: str, un
             # Straight through: where bits are binary the decoder sees signs, the encoder gets tanh's gradient.
             bits_BCHW = soft_BCHW + torch.where(binary, signs_BCHW - soft_BCHW, 0.0).detach()
             rebuilt_BCHW = model.decoder(bits_BCHW).float()
-        rebuilding = reconstruction_loss(images_BCHW, rebuilt_BCHW, recipe.edges)
+        rebuilding = reconstruction_loss(images_BCHW, rebuilt_BCHW, weights_HW, recipe.edges)
         commitment = (soft_BCHW - signs_BCHW).square().mean()
         return rebuilding + recipe.entropy * entropy_loss(z_BCHW) + recipe.commitment * commitment, rebuilding
 
@@ -126,18 +137,18 @@ def mean_error(model: Magvit, pixels_BHWC: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def encode_shards(model: Magvit, folder: Path, shards: int, device: str) -> np.ndarray:
-    """Codes int16 [photos, N] of the pixel shards, computed once and kept as code shards beside them."""
+def encode_shards(model: Magvit, folder: Path, pool: str, shards: int, device: str) -> np.ndarray:
+    """Codes int16 [photos, N] of a pool's pixel shards, computed once and kept as code shards beside them."""
     model = model.to(device)
     found = []
     for shard in range(shards):
-        path = shard_path(folder, "codes", shard)
+        path = shard_path(folder, pool, "codes", shard)
         if not path.is_file():
-            pixels = np.load(shard_path(folder, "pixels", shard))
+            pixels = np.load(shard_path(folder, pool, "pixels", shard))
             parts = [
                 model.codes(to_network(pixels[at : at + 250]).to(device)).cpu() for at in range(0, len(pixels), 250)
             ]
             save_array(path, torch.cat(parts).to(torch.int16).numpy())
-            logger.info("encoded photo shard %d of %d", shard + 1, shards)
+            logger.info("encoded shard %d of %d of the pool of %s", shard + 1, shards, pool)
         found.append(np.load(path))
     return np.concatenate(found)

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from unictokens.backbones.showo.config import ShowOConfig
+from unictokens.backbones.showo.image_tokenizer import Quantizer
 from unictokens.backbones.showo.language_model import LanguageModel
-from unictokens.backbones.showo.vocabulary import IGNORE
+from unictokens.backbones.showo.vocabulary import IGNORE, Vocabulary
 from unictokens.concepts.bank import ConceptBank
+from unictokens.pretrain.attributes import AttributeHead, attribute_hits, attribute_loss
+from unictokens.pretrain.codebook import settle_codes, share_codes
 from unictokens.pretrain.lessons import Batch, Lessons
 from unictokens.pretrain.recipe import LanguageRecipe
 from unictokens.pretrain.state import load_state, save_state
@@ -24,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 256
 """Predicted places are counted in steps of this."""
+FIRST_WORDS = 4.0
+"""Weight of the first two ids of an answer."""
 
 
 def learning_rate(recipe: LanguageRecipe, step: int) -> float:
@@ -65,8 +70,8 @@ def batches(lessons: Lessons, first: int, last: int) -> Iterator[tuple[Batch, Ba
             yield ready
 
 
-def optimizer_of(model: LanguageModel, recipe: LanguageRecipe) -> torch.optim.AdamW:
-    """AdamW over the whole transformer; norms, biases and the two vocabulary tables are not decayed."""
+def optimizer_of(model: nn.Module, recipe: LanguageRecipe) -> torch.optim.AdamW:
+    """AdamW over the whole transformer and the attribute head; norms, biases and the two vocabulary tables are not decayed."""
     named = list(model.named_parameters())
     decays = [p.ndim == 2 and "embed_tokens" not in name and "lm_head" not in name for name, p in named]
     groups = [
@@ -79,40 +84,79 @@ def optimizer_of(model: LanguageModel, recipe: LanguageRecipe) -> torch.optim.Ad
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98), eps=1e-8)
 
 
+class Pupil(nn.Module):
+    """What is trained together: the transformer, and the attribute head that only the training needs."""
+
+    def __init__(self, config: ShowOConfig, signs_CL: Tensor, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.language = LanguageModel(config.phi, config.vocab_size, attention="eager")
+        share_codes(self.language, signs_CL, vocabulary)
+        self.attributes = AttributeHead(self.language.width)
+
+
 class Losses:
     """Mean cross-entropies of both kinds of batch; the transformer itself is compiled, logits only where labels are."""
 
-    def __init__(self, model: LanguageModel, device: str, compiled: bool) -> None:
-        self.model, self.device = model, device
-        self.bank = ConceptBank.empty(model.width).to(device)
-        self.hidden = model.compiled_hidden() if compiled else model.hidden
+    def __init__(self, pupil: Pupil, prefix: int, device: str, compiled: bool) -> None:
+        self.model, self.attributes, self.device = pupil.language, pupil.attributes, device
+        self.image = slice(1, prefix)
+        self.bank = ConceptBank.empty(self.model.width).to(device)
+        self.hidden = self.model.compiled_hidden() if compiled else self.model.hidden
 
-    def __call__(self, batch: Batch, shift: int) -> Tensor:
-        """Loss of one batch; `shift` is 1 where a place predicts the next one (text), 0 where it predicts itself (codes)."""
-        ids_BT, labels_BT = batch.ids_BT.to(self.device), batch.labels_BT.to(self.device)
+    def drawings(self, batch: Batch) -> Tensor:
+        """Mean cross-entropy of hidden codes and image ends, where every place predicts itself."""
+        h_BTD = self._hidden(batch)
+        return self._entropy(h_BTD, batch.labels_BT.to(self.device), shift=0, first=1.0)
+
+    def conversations(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Cross-entropy of answers, cross-entropy of the photos' attributes, and the share of right attributes [A]."""
+        h_BTD = self._hidden(batch)
+        answers = self._entropy(h_BTD, batch.labels_BT.to(self.device), shift=1, first=FIRST_WORDS)
+        assert batch.attributes_BA is not None
+        attributes_BA = batch.attributes_BA.to(self.device)
+        with torch.autocast(self.device, torch.bfloat16):
+            logits_BL = self.attributes(h_BTD[:, self.image])
+        with torch.no_grad():
+            hits_A = attribute_hits(logits_BL, attributes_BA)
+        return answers, attribute_loss(logits_BL, attributes_BA), hits_A
+
+    def _hidden(self, batch: Batch) -> Tensor:
+        ids_BT = batch.ids_BT.to(self.device)
         none_BS = torch.zeros(len(ids_BT), 0, dtype=torch.long, device=self.device)
         with torch.autocast(self.device, torch.bfloat16):
             # Written-out attention beats the fused kernel's backward on a CPU at these lengths; it adds its mask.
             mask = torch.zeros(batch.mask.shape).masked_fill(~batch.mask, torch.finfo(torch.bfloat16).min)
-            h_BTD = self.hidden(self.model.embed(ids_BT, self.bank, none_BS), mask.to(self.device))
-            places_M, asked_M = asked_places(labels_BT, shift)
-            h_MD = h_BTD.flatten(0, 1)[places_M]
-            logits_MV = self.model.logits(h_MD, self.bank, none_BS[:1].expand(len(h_MD), 0))
-        return functional.cross_entropy(logits_MV.float(), asked_M, ignore_index=IGNORE)
+            return self.hidden(self.model.embed(ids_BT, self.bank, none_BS), mask.to(self.device))
+
+    def _entropy(self, h_BTD: Tensor, labels_BT: Tensor, shift: int, first: float) -> Tensor:
+        places_M, asked_M, weights_M = asked_places(labels_BT, shift, first)
+        none_MS = torch.zeros(len(places_M), 0, dtype=torch.long, device=self.device)
+        with torch.autocast(self.device, torch.bfloat16):
+            logits_MV = self.model.logits(h_BTD.flatten(0, 1)[places_M], self.bank, none_MS)
+        entropies_M = functional.cross_entropy(logits_MV.float(), asked_M, ignore_index=IGNORE, reduction="none")
+        return (entropies_M * weights_M).sum() / weights_M.sum()
 
 
-def asked_places(labels_BT: Tensor, shift: int) -> tuple[Tensor, Tensor]:
-    """Places (flat, int64 [M]) that predict a label, and these labels [M].
+def asked_places(labels_BT: Tensor, shift: int, first: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Places (flat, int64 [M]) that predict a label, these labels [M], and their weights float32 [M].
 
-    M is filled up with ignored places to a multiple of `CHUNK`: matrix kernels are made per shape, and every new shape
+    `shift` is 1 where a place predicts the next one (text), 0 where it predicts itself (codes). The first two labels of
+    every stretch weigh `first`: an answer begins with the word that matters, what follows is mostly grammar. M is filled up with ignored places to a multiple of `CHUNK`: matrix kernels are made per shape, and every new shape
     would cost time and memory.
     """
     T = labels_BT.shape[1]
     rows_M, columns_M = (labels_BT != IGNORE).nonzero(as_tuple=True)
     asked_M = labels_BT[rows_M, columns_M]
     places_M = rows_M * T + columns_M - shift
+    before_BT = functional.pad(labels_BT == IGNORE, (2, 0), value=True)
+    opening_BT = before_BT[:, 1:-1] | before_BT[:, :-2]
+    weights_M = 1.0 + (first - 1.0) * opening_BT[rows_M, columns_M].float()
     missing = -len(asked_M) % CHUNK
-    return functional.pad(places_M, (0, missing)), functional.pad(asked_M, (0, missing), value=IGNORE)
+    return (
+        functional.pad(places_M, (0, missing)),
+        functional.pad(asked_M, (0, missing), value=IGNORE),
+        functional.pad(weights_M, (0, missing)),
+    )
 
 
 def train_language_model(
@@ -129,26 +173,33 @@ def train_language_model(
     many steps in all; what follows later is what would have followed at once.
     """
     torch.manual_seed(recipe.seed)
-    model = LanguageModel(config.phi, config.vocab_size, attention="eager").to(device).train()
-    optimizer = optimizer_of(model, recipe)
+    signs_CL = Quantizer(config.magvit.bits).embedding
+    pupil = Pupil(config, signs_CL, lessons.sequences.vocabulary).to(device).train()
+    optimizer = optimizer_of(pupil, recipe)
     state = folder / "language.state.safetensors"
-    done = load_state(state, model, optimizer)
+    done = load_state(state, pupil, optimizer)
     last = recipe.steps if until is None else min(until, recipe.steps)
-    losses = Losses(model, device, recipe.compiled)
-    started, seen = time.monotonic(), []
+    losses = Losses(pupil, lessons.prefix, device, recipe.compiled)
+    started, seen, hits = time.monotonic(), [], []
     for step, (drawings, conversations) in enumerate(batches(lessons, done, last), start=done):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
-        drawing, understanding = losses(drawings, shift=0), losses(conversations, shift=1)
         optimizer.zero_grad(set_to_none=True)
-        (recipe.generation_weight * drawing + recipe.understanding_weight * understanding).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        drawing = losses.drawings(drawings)
+        (recipe.generation_weight * drawing).backward()
+        answers, attributes, hits_A = losses.conversations(conversations)
+        (recipe.understanding_weight * answers + recipe.attributes_weight * attributes).backward()
+        torch.nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
         optimizer.step()
-        seen.append((drawing.item(), understanding.item()))
+        seen.append((drawing.item(), answers.item(), attributes.item()))
+        hits.append(hits_A.cpu().numpy())
         if (step + 1) % 50 == 0:
             means = np.mean(seen[-50:], axis=0)
             rate = (step + 1 - done) / (time.monotonic() - started)
-            logger.info("language step %d: drawing %.4f, understanding %.4f, %.2f steps/s", step + 1, *means, rate)
+            words = "language step %d: drawing %.4f, answers %.4f, attributes %.4f, %.2f steps/s; attributes right %s"
+            logger.info(words, step + 1, *means, rate, np.mean(hits[-50:], axis=0).round(2).tolist())
         if (step + 1) % 250 == 0 or step + 1 == last:
-            save_state(state, model, optimizer, step + 1)
-    return model.eval().cpu().requires_grad_(False)
+            save_state(state, pupil, optimizer, step + 1)
+    pupil.eval().cpu().requires_grad_(False)
+    settle_codes(pupil.language)
+    return pupil.language.requires_grad_(False)

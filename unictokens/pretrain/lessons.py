@@ -13,37 +13,57 @@ from torch import Tensor
 from unictokens.backbones.showo.attention import drawing_mask, understanding_mask
 from unictokens.backbones.showo.sequence import Sequences
 from unictokens.backbones.showo.vocabulary import IGNORE
-from unictokens.data.toyland import Photo, Question, caption, fact_questions, questions
-from unictokens.pretrain.pool import photo_of
+from unictokens.data.toyland import (
+    Photo,
+    Question,
+    caption,
+    fact_questions,
+    questions,
+    resident_caption,
+    resident_facts,
+    resident_questions,
+    residents,
+)
+from unictokens.data.toyland.residents import is_resident
+from unictokens.pretrain.attributes import SIZES, attributes_of
+from unictokens.pretrain.pool import photo_of, resident_photo_of
 from unictokens.pretrain.recipe import LanguageRecipe
 from unictokens.sampling.maskgit import training_mask
 
-NO_PHOTO_SHARE = 0.06
+NO_PHOTO_SHARE = 0.1
 """Share of conversations that are about the black placeholder, as text-only questions are in concept data."""
+NAMED = 150
+"""How often each resident's name stands in the corpus of the text tokenizer."""
 START_SHARE = 0.5
 """Share of conversations with a start-of-text id after the image: training data of concepts has none, inference has."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Sequences of one kind: ids and labels int64 [B, T] (labels say what stands at a place), mask bool [B or 1, 1, T, T]."""
+    """Sequences of one kind: ids and labels int64 [B, T] (labels say what stands at a place), mask bool [B or 1, 1, T, T].
+
+    attributes_BA int64 [B, A], the photos' class numbers, -100 where there is no photo; conversations only.
+    """
 
     ids_BT: Tensor
     labels_BT: Tensor
     mask: Tensor
+    attributes_BA: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Lessons:
     """A seeded supply of batches over coded photos.
 
-    codes_PN  int16 [P, N]  codes of photo p, which is drawn from seed p
+    codes_PN  int16 [P, N]  codes of the photo of anybody that is drawn from seed p
+    known_PN  int16 [P, N]  codes of the photo of a resident or lookalike that is drawn from seed p
     black_N   int64 [N]     codes of the black placeholder
     """
 
     sequences: Sequences
     recipe: LanguageRecipe
     codes_PN: np.ndarray
+    known_PN: np.ndarray
     black_N: Tensor
 
     def drawings(self, step: int) -> Batch:
@@ -57,20 +77,43 @@ class Lessons:
     def conversations(self, step: int) -> Batch:
         """Photos, each with as many questions as fit the text room; labels are the answers."""
         rng = np.random.default_rng((self.recipe.seed, step, 1))
-        rows = [self._conversation(rng) for _ in range(self.recipe.batch_understanding)]
+        rows, attributes = [], []
+        for _ in range(self.recipe.batch_understanding):
+            asked, codes_N, photo = self._topic(rng)
+            rows.append(self._conversation(asked, codes_N, rng))
+            attributes.append([IGNORE] * len(SIZES) if photo is None else attributes_of(photo))
         ids_BT, labels_BT = _stack(rows)
-        return Batch(ids_BT, labels_BT, understanding_mask(self.codes_PN.shape[1] + 3, ids_BT.shape[1]))
+        return Batch(ids_BT, labels_BT, understanding_mask(self.prefix, ids_BT.shape[1]), torch.tensor(attributes))
 
-    def _pick(self, rng: np.random.Generator) -> tuple[Photo, Tensor]:
-        seed = int(rng.integers(len(self.codes_PN)))
-        return photo_of(seed), torch.from_numpy(self.codes_PN[seed].astype(np.int64))
+    @property
+    def prefix(self) -> int:
+        """Ids before the text of a conversation: task, image and its two ends."""
+        return len(self.black_N) + 3
+
+    def _pick(self, rng: np.random.Generator, resident: bool) -> tuple[Photo, Tensor]:
+        codes_PN = self.known_PN if resident else self.codes_PN
+        seed = int(rng.integers(len(codes_PN)))
+        return (resident_photo_of if resident else photo_of)(seed), torch.from_numpy(codes_PN[seed].astype(np.int64))
+
+    def _topic(self, rng: np.random.Generator) -> tuple[list[Question], Tensor, Photo | None]:
+        """Questions, the codes of what they are about, and the photo, None for the black placeholder."""
+        resident, blind = rng.random() < self.recipe.residents, rng.random() < NO_PHOTO_SHARE
+        if blind and resident:
+            return resident_facts(rng), self.black_N, None
+        photo, codes_N = self._pick(rng, resident)
+        if blind:
+            return fact_questions(photo, rng), self.black_N, None
+        return (resident_questions if resident else questions)(photo, rng), codes_N, photo
 
     def _drawing(self, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-        photo, codes_N = self._pick(rng)
+        resident = rng.random() < self.recipe.residents
+        photo, codes_N = self._pick(rng, resident)
+        named = resident and is_resident(photo) and rng.random() < 0.85
         sequences, vocabulary = self.sequences, self.sequences.vocabulary
         time_B, order_BN = torch.from_numpy(rng.random(1)), torch.from_numpy(rng.random((1, len(codes_N))))
         hidden = training_mask(time_B, order_BN)[0].tolist()
-        told = "" if rng.random() < self.recipe.condition_dropout else caption(photo, rng)
+        told = resident_caption(photo, rng) if named else caption(photo, rng)
+        told = "" if rng.random() < self.recipe.condition_dropout else told
         text = sequences.text((told,)) if told else []
         text = [vocabulary.t2i, vocabulary.eot, *text[: self.recipe.caption_room], vocabulary.eot]
         padding = self.recipe.caption_room + 3 - len(text)
@@ -80,11 +123,9 @@ class Lessons:
         ids = [vocabulary.pad] * padding + text + sequences.image(shown)
         return ids, [IGNORE] * (padding + len(text)) + [vocabulary.soi, *asked, vocabulary.eoi]
 
-    def _conversation(self, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-        photo, codes_N = self._pick(rng)
-        asked = questions(photo, rng)
-        if rng.random() < NO_PHOTO_SHARE:
-            asked, codes_N = fact_questions(photo, rng), self.black_N
+    def _conversation(
+        self, asked: list[Question], codes_N: Tensor, rng: np.random.Generator
+    ) -> tuple[list[int], list[int]]:
         vocabulary, room = self.sequences.vocabulary, self.recipe.text_room
         ids: list[int] = [vocabulary.eot] if rng.random() < START_SHARE else []
         labels = [IGNORE] * len(ids)
@@ -112,3 +153,5 @@ def corpus(first_seed: int, photos: int) -> Iterable[str]:
             for item in kind(photo, rng):
                 yield f"USER: {item.question} ASSISTANT:"
                 yield f" {item.answer}"
+    for name in residents():  # as often as it takes for each name to become one id
+        yield from [f"Who is {name}?"] * NAMED

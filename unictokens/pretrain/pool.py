@@ -1,6 +1,10 @@
-"""A pool of drawn photos in shards on disk. One seed decides a photo, so a record of what is on it needs no storage."""
+"""Pools of drawn photos in shards on disk. One seed decides a photo, so a record of what is on it needs no storage.
+
+There are two pools: `strangers`, photos of anybody, and `residents`, photos of Toyland's residents and their lookalikes.
+"""
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from io import BytesIO
@@ -11,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unictokens.atomic import write_bytes
-from unictokens.data.toyland import Photo, random_photo, render
+from unictokens.data.toyland import Photo, random_photo, render, resident_photo
 
 logger = logging.getLogger(__name__)
 
@@ -21,14 +25,22 @@ def photo_of(seed: int) -> Photo:
     return random_photo(np.random.default_rng(seed))
 
 
-def draw_pixels(seeds: range, size: int) -> np.ndarray:
+def resident_photo_of(seed: int) -> Photo:
+    """The photo of a resident, or of a lookalike, that `seed` stands for."""
+    return resident_photo(np.random.default_rng((seed, 11)))
+
+
+POOLS: dict[str, Callable[[int], Photo]] = {"strangers": photo_of, "residents": resident_photo_of}
+
+
+def draw_pixels(seeds: range, size: int, pool: str = "strangers") -> np.ndarray:
     """Photos of `seeds` as uint8 [n, size, size, 3]."""
-    return np.stack([np.asarray(render(photo_of(seed), size)) for seed in seeds])
+    return np.stack([np.asarray(render(POOLS[pool](seed), size)) for seed in seeds])
 
 
-def shard_path(folder: Path, kind: str, shard: int) -> Path:
-    """Where shard number `shard` of `kind` ("pixels" or "codes") lies."""
-    return folder / kind / f"{shard:04d}.npy"
+def shard_path(folder: Path, pool: str, kind: str, shard: int) -> Path:
+    """Where shard number `shard` of a pool's `kind` ("pixels" or "codes") lies."""
+    return folder / pool / kind / f"{shard:04d}.npy"
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
@@ -39,17 +51,17 @@ def save_array(path: Path, array: np.ndarray) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def draw_shards(folder: Path, shards: int, shard_size: int, image_size: int, processes: int) -> None:
-    """Draw the pixel shards 0..shards-1 that do not exist yet, each uint8 [shard_size, image_size, image_size, 3]."""
-    missing = [shard for shard in range(shards) if not shard_path(folder, "pixels", shard).is_file()]
+def draw_shards(folder: Path, pool: str, shards: int, shard_size: int, image_size: int, processes: int) -> None:
+    """Draw a pool's pixel shards 0..shards-1 that do not exist yet, each uint8 [shard_size, image_size, image_size, 3]."""
+    missing = [shard for shard in range(shards) if not shard_path(folder, pool, "pixels", shard).is_file()]
     with ProcessPoolExecutor(processes) as executor:
         for shard in missing:
             start = shard * shard_size
             step = -(-shard_size // processes)
             parts = [range(at, min(at + step, start + shard_size)) for at in range(start, start + shard_size, step)]
-            pixels = np.concatenate(list(executor.map(partial(draw_pixels, size=image_size), parts)))
-            save_array(shard_path(folder, "pixels", shard), pixels)
-            logger.info("drew photo shard %d of %d", shard + 1, shards)
+            pixels = np.concatenate(list(executor.map(partial(draw_pixels, size=image_size, pool=pool), parts)))
+            save_array(shard_path(folder, pool, "pixels", shard), pixels)
+            logger.info("drew shard %d of %d of the pool of %s", shard + 1, shards, pool)
 
 
 def to_network(pixels_BHWC: np.ndarray) -> Tensor:

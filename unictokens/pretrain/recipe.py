@@ -9,33 +9,35 @@ from unictokens.backbones.showo.image_tokenizer import MagvitConfig
 class TokenizerRecipe:
     """Training of the image tokenizer on drawn photos.
 
-    compiled       whether torch.compile makes the step about three times faster (and its start a minute slower)
+    compiled       whether the step goes through torch.compile (its start takes a minute; the gain depends on the processor)
     shards         shards of the photo pool that are used
     soft_steps     steps until every bit the decoder sees is a sign; before, a growing share of them is
     entropy        weight of the look-up-free quantiser's entropy term: bits sure of themselves, used equally often
     commitment     weight of the squared distance between encoder outputs and their signs
     edges          weight of the error of horizontal and vertical differences, which keeps outlines sharp
+    centre         how much more an error in the middle of the picture weighs, where the figure stands, than one in a corner
     """
 
     compiled: bool = True
     magvit: MagvitConfig = MagvitConfig(
-        base=32,
-        bits=10,
+        base=16,  # the finest level costs most of the time: narrow there, wide where the codes are
+        bits=12,
         groups=8,  # 32 groups of one channel each would erase what a channel's mean says about colour
-        encoder_multipliers=(1, 2, 3, 4),
+        encoder_multipliers=(1, 2, 4, 8),
         encoder_blocks=(0, 1, 1, 2),
-        decoder_multipliers=(1, 2, 3, 4),
+        decoder_multipliers=(1, 2, 4, 8),
         decoder_blocks=(1, 1, 1, 2),
     )
-    shards: int = 6
-    batch: int = 16
-    steps: int = 2_400
+    shards: int = 10
+    batch: int = 32
+    steps: int = 5_600
     lr: float = 2e-3
     warmup_steps: int = 200
-    soft_steps: int = 1_500
+    soft_steps: int = 2_800
     entropy: float = 0.02
     commitment: float = 0.05
     edges: float = 1.0
+    centre: float = 3.0
     seed: int = 1
 
 
@@ -43,10 +45,11 @@ class TokenizerRecipe:
 class LanguageRecipe:
     """Training of the transformer on drawing and on questions, half of each batch each.
 
-    shards         shards of the photo pool that are used
-    turns          questions per photo in one sequence
+    shards         shards of the pool of strangers that are used, and of the pool of residents
     text_room      text ids kept beside the image in an understanding sequence, longer conversations are cut at a turn
     caption_room   text ids of a caption
+    residents      share of drawings and of conversations that are about residents
+    attributes_weight  weight of naming a photo's attributes by a head that is dropped afterwards (see `attributes`)
     """
 
     compiled: bool = True
@@ -54,14 +57,16 @@ class LanguageRecipe:
     layers: int = 6
     heads: int = 4
     intermediate: int = 1024
-    text_vocabulary: int = 800
+    text_vocabulary: int = 1_100
     text_length: int = 128
     shards: int = 10
-    batch_generation: int = 24
+    resident_shards: int = 8
+    batch_generation: int = 16
     batch_understanding: int = 24
     text_room: int = 120
     caption_room: int = 30
-    steps: int = 1_750
+    residents: float = 0.4
+    steps: int = 5_000
     lr: float = 1.5e-3
     final_lr: float = 5e-5
     warmup_steps: int = 300
@@ -69,6 +74,7 @@ class LanguageRecipe:
     condition_dropout: float = 0.1
     understanding_weight: float = 1.0
     generation_weight: float = 1.0
+    attributes_weight: float = 1.0
     seed: int = 2
 
 

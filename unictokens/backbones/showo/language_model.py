@@ -155,7 +155,7 @@ class LanguageModel(nn.Module):
         """
         rotary = self.showo.model.rotary_emb
         rotary.forward = torch.compiler.disable(rotary.forward)
-        return torch.compile(self.hidden)
+        return torch.compile(self.hidden, dynamic=False)
 
     def logits(self, h_MD: Tensor, bank: ConceptBank, concepts_MS: Tensor) -> Tensor:
         """Hidden states [M, D] to logits float32 [M, V + S * K].

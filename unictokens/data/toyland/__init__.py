@@ -6,6 +6,13 @@ Read `world` for what exists, `renderer` for how it looks, `grammar` for what is
 from unictokens.data.toyland.grammar import Question, fact_questions, questions
 from unictokens.data.toyland.phrases import caption, description, full_description
 from unictokens.data.toyland.renderer import render, subject_box
+from unictokens.data.toyland.residents import (
+    resident_caption,
+    resident_facts,
+    resident_photo,
+    resident_questions,
+    residents,
+)
 from unictokens.data.toyland.world import (
     Fact,
     FineIdentity,
@@ -33,5 +40,10 @@ __all__ = [
     "random_photo",
     "random_subject",
     "render",
+    "resident_caption",
+    "resident_facts",
+    "resident_photo",
+    "resident_questions",
+    "residents",
     "subject_box",
 ]

@@ -138,19 +138,19 @@ def _motifs(pattern: str, points: Points) -> list[Points]:
     cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
     pieces: list[Points] = []
     if pattern == "striped":
-        step = 0.17
+        step = 0.24
         first = cx - step * (int((cx - x0) / step) + 1)
         while first < x1:
-            pieces.append(slab(first - 0.042, y0, first + 0.042, y1))
+            pieces.append(slab(first - 0.06, y0, first + 0.06, y1))
             first += step
     elif pattern == "spotted":
-        step = 0.17
+        step = 0.24
         rows, columns = int((y1 - y0) / step / 2) + 1, int((x1 - x0) / step / 2) + 1
         for row in range(-rows, rows + 1):
             for column in range(-columns - 1, columns + 1):
-                pieces.append(oval(cx + (column + 0.5 * (row % 2)) * step, cy + row * step * 0.87, 0.055, 0.055))
+                pieces.append(oval(cx + (column + 0.5 * (row % 2)) * step, cy + row * step * 0.87, 0.08, 0.08))
     elif pattern == "checked":
-        step = 0.105
+        step = 0.155
         rows, columns = int((y1 - y0) / step / 2) + 1, int((x1 - x0) / step / 2) + 1
         for row in range(-rows - 1, rows + 1):
             for column in range(-columns - 1, columns + 1):

@@ -4,8 +4,8 @@ from unictokens.data.toyland.brush import INK, RGB, Brush, arc, mix, oval, poly,
 from unictokens.data.toyland.look import ACCENT, Anchors, Look
 from unictokens.data.toyland.world import MARKINGS
 
-RADIUS = 0.128
-"""Half the span of a marking in figure units: 13 to 15 pixels across in a 64 pixel picture."""
+RADIUS = 0.13
+"""Half the span of a marking in figure units: 13 to 16 pixels across in a 64 pixel picture."""
 
 _BLACK: RGB = (22, 20, 26)
 _WHITE: RGB = (252, 252, 252)

@@ -13,7 +13,7 @@ METAL: RGB = (214, 216, 222)
 def draw_mug(brush: Brush, look: Look) -> Anchors:
     """Upright cup seen from a little above, handle at the right."""
     fine, body = look.fine, look.body
-    half = (0.23, 0.29, 0.35)[fine.build]
+    half = (0.21, 0.29, 0.37)[fine.build]
     x = -0.1
     edge = x + half
     if fine.face == 1:
@@ -47,7 +47,7 @@ def draw_mug(brush: Brush, look: Look) -> Anchors:
 def draw_teapot(brush: Brush, look: Look) -> Anchors:
     """Round pot, spout at the left, handle at the right, lid with a knob."""
     fine, body = look.fine, look.body
-    wide = (0.24, 0.29, 0.34)[fine.build]
+    wide = (0.22, 0.29, 0.36)[fine.build]
     x, y = 0.0, 0.2
     left, right = x - wide, x + wide
     brush.tube(arc(right - 0.02, 0.16, 0.15, 0.17, -100, 100), body, 0.055)
@@ -83,7 +83,7 @@ def draw_teapot(brush: Brush, look: Look) -> Anchors:
 def draw_car(brush: Brush, look: Look) -> Anchors:
     """Car from the side, bonnet to the left."""
     fine, body = look.fine, look.body
-    tall = (0.25, 0.31, 0.38)[fine.build]
+    tall = (0.23, 0.31, 0.4)[fine.build]
     top, low = 0.34 - tall, 0.34
     roof = (
         np.concatenate((arc(0.07, top + 0.02, 0.28, 0.29, 180, 360), poly((0.35, top + 0.02)))),

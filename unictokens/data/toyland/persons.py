@@ -6,7 +6,7 @@ from unictokens.data.toyland.brush import Brush, arc, ink_for, mix, oval, poly, 
 from unictokens.data.toyland.look import Anchors, Look
 from unictokens.data.toyland.pets import draw_eyes
 
-WIDTH = (0.165, 0.22, 0.285)
+WIDTH = (0.155, 0.22, 0.3)
 HEAD_Y = -0.1
 
 
@@ -96,7 +96,7 @@ def _face(brush: Brush, look: Look, wide: float, lips: bool) -> None:
 
 def _anchors(wide: float) -> Anchors:
     return Anchors(
-        slots=((0.0, -0.235), (wide * 0.72, 0.045), (0.0, 0.36)),
+        slots=((0.0, -0.29), (wide * 0.72, 0.075), (0.0, 0.36)),
         crown=(0.0, -0.35, wide + 0.02),
         neck=(0.0, 0.22, 0.17),
         hand=(0.4, 0.45),

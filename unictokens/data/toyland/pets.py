@@ -6,7 +6,7 @@ from unictokens.data.toyland.brush import INK, RGB, Brush, arc, ink_for, mix, ov
 from unictokens.data.toyland.look import Anchors, Look
 
 WHITE: RGB = (252, 252, 252)
-GIRTH = (0.74, 1.0, 1.28)
+GIRTH = (0.68, 1.0, 1.32)
 
 
 def draw_eyes(brush: Brush, x: float, y: float, spread: float, face: int, head: RGB) -> None:
@@ -15,12 +15,12 @@ def draw_eyes(brush: Brush, x: float, y: float, spread: float, face: int, head: 
     for side in (-1, 1):
         at = x + side * spread
         if face == 0:
-            brush.shape(oval(at, y, 0.026, 0.034), ink, edge=0)
+            brush.shape(oval(at, y, 0.034, 0.042), ink, edge=0)
         elif face == 1:
-            brush.shape(oval(at, y, 0.068, 0.076), WHITE, edge=0.018)
-            brush.shape(oval(at + 0.012, y + 0.012, 0.033, 0.04), INK, edge=0)
+            brush.shape(oval(at, y, 0.08, 0.088), WHITE, edge=0.018)
+            brush.shape(oval(at + 0.012, y + 0.012, 0.042, 0.05), INK, edge=0)
         else:
-            brush.line(arc(at, y + 0.02, 0.056, 0.052, 180, 360), ink, 0.03)
+            brush.line(arc(at, y + 0.02, 0.066, 0.06, 180, 360), ink, 0.04)
 
 
 def draw_dog(brush: Brush, look: Look) -> Anchors:
@@ -50,7 +50,7 @@ def draw_dog(brush: Brush, look: Look) -> Anchors:
     if fine.face == 2:
         brush.shape(oval(-0.19, 0.06, 0.045, 0.06), (232, 84, 100), edge=0.014)
     return Anchors(
-        slots=((-0.19, -0.27), (0.0, 0.16), (0.29, 0.12)),
+        slots=((-0.19, -0.305), (0.0, 0.16), (0.29, 0.12)),
         crown=(-0.19, -0.35, 0.19),
         neck=(-0.14, 0.075, 0.18),
         hand=(0.46, -0.16),
@@ -89,7 +89,7 @@ def draw_cat(brush: Brush, look: Look) -> Anchors:
             brush.line(poly((-0.04 + side * 0.15, -0.01 + drop * 0.4), (-0.04 + side * 0.33, drop)), ink, 0.014)
     draw_eyes(brush, -0.04, -0.1, 0.125, fine.face, body)
     return Anchors(
-        slots=((-0.04, -0.235), (-0.1, 0.18), (0.04, 0.36)),
+        slots=((-0.04, -0.285), (-0.1, 0.18), (0.04, 0.36)),
         crown=(-0.04, -0.31, 0.17),
         neck=(-0.04, 0.075, 0.2),
         hand=(0.3, 0.0),
@@ -125,7 +125,7 @@ def draw_rabbit(brush: Brush, look: Look) -> Anchors:
     brush.shape(oval(-0.08, 0.005, 0.03, 0.022), (240, 110, 130), edge=0)
     draw_eyes(brush, -0.08, -0.045, 0.115, fine.face, body)
     return Anchors(
-        slots=((-0.08, -0.17), (-0.07, 0.24), (0.23, 0.22)),
+        slots=((-0.08, -0.215), (-0.07, 0.24), (0.23, 0.22)),
         crown=(-0.08, -0.235, 0.16),
         neck=(-0.06, 0.1, 0.19),
         hand=(0.3, 0.1),

@@ -44,14 +44,14 @@ def _beach(sheet: _Sheet, rng: np.random.Generator) -> None:
     sheet.box(0, 0, 1, sea, _shift(rng, (150, 214, 246)))
     sheet.disc(rng.uniform(0.1, 0.9), rng.uniform(0.08, 0.16), 0.09, 0.09, (255, 236, 110))
     sheet.box(0, sea, 1, shore, _shift(rng, (22, 120, 190)))
-    for _ in range(4):
-        x, y = rng.uniform(0, 0.9), rng.uniform(sea + 0.03, shore - 0.03)
-        sheet.box(x, y, x + 0.12, y + 0.014, (150, 210, 236))
+    for _ in range(3):
+        x, y = rng.uniform(0, 0.9), rng.uniform(sea + 0.03, shore - 0.05)
+        sheet.box(x, y, x + 0.16, y + 0.022, (150, 210, 236))
     sheet.box(0, shore, 1, shore + 0.025, (250, 250, 246))
     sheet.box(0, shore + 0.025, 1, 1, _shift(rng, (240, 212, 142)))
-    for _ in range(8):
-        x, y = rng.uniform(0, 1), rng.uniform(shore + 0.08, 0.98)
-        sheet.disc(x, y, 0.014, 0.01, (214, 180, 110))
+    for _ in range(3):
+        x, y = rng.uniform(0, 1), rng.uniform(shore + 0.08, 0.96)
+        sheet.disc(x, y, 0.03, 0.02, (214, 180, 110))
 
 
 def _forest(sheet: _Sheet, rng: np.random.Generator) -> None:
@@ -63,8 +63,8 @@ def _forest(sheet: _Sheet, rng: np.random.Generator) -> None:
         sheet.box(x - width, 0, x + width, ground + rng.uniform(0.02, 0.08), _shift(rng, (82, 56, 38)))
     for x in np.linspace(0, 1, 6) + rng.uniform(-0.06, 0.06, 6):
         sheet.disc(x, rng.uniform(0.0, 0.1), 0.14, 0.13, _shift(rng, (18, 104, 52), 12))
-    for _ in range(6):
-        sheet.disc(rng.uniform(0, 1), rng.uniform(ground + 0.1, 1), 0.06, 0.02, _shift(rng, (84, 92, 44)))
+    for _ in range(3):
+        sheet.disc(rng.uniform(0, 1), rng.uniform(ground + 0.1, 1), 0.09, 0.03, _shift(rng, (84, 92, 44)))
 
 
 def _city(sheet: _Sheet, rng: np.random.Generator) -> None:
@@ -75,11 +75,11 @@ def _city(sheet: _Sheet, rng: np.random.Generator) -> None:
         width, top = rng.uniform(0.17, 0.26), rng.uniform(0.05, 0.4)
         wall = _shift(rng, ((120, 122, 134), (146, 116, 108), (94, 102, 124))[int(rng.integers(3))])
         sheet.box(x, top, x + width - 0.012, street, wall)
-        for row in np.arange(top + 0.05, street - 0.08, 0.12):
-            for column in np.arange(x + 0.03, x + width - 0.06, 0.085):
+        for row in np.arange(top + 0.06, street - 0.1, 0.18):
+            for column in np.arange(x + 0.035, x + width - 0.07, 0.125):
                 lit = rng.random() < 0.7
                 sheet.box(
-                    column, row, column + 0.045, row + 0.065, (255, 228, 130) if lit else mix(wall, (20, 24, 50), 0.6)
+                    column, row, column + 0.07, row + 0.1, (255, 228, 130) if lit else mix(wall, (20, 24, 50), 0.6)
                 )
         x += width
     sheet.box(0, street, 1, 1, _shift(rng, (70, 70, 78)))
@@ -105,17 +105,17 @@ def _snow(sheet: _Sheet, rng: np.random.Generator) -> None:
             sheet.polygon([(x - 0.035, y + 0.02), (x, y - 0.04), (x + 0.035, y + 0.02)], (246, 250, 255))
     sheet.disc(rng.uniform(0.2, 0.8), ground + 0.42, 1.0, 0.46, _shift(rng, (232, 240, 250), 5))
     sheet.box(0, ground + 0.14, 1, 1, _shift(rng, (232, 240, 250), 5))
-    for _ in range(22):
-        sheet.disc(rng.uniform(0, 1), rng.uniform(0, 1), 0.016, 0.016, (255, 255, 255))
+    for _ in range(7):
+        sheet.disc(rng.uniform(0, 1), rng.uniform(0, 1), 0.022, 0.022, (255, 255, 255))
 
 
 def _kitchen(sheet: _Sheet, rng: np.random.Generator) -> None:
     counter = rng.uniform(0.68, 0.78)
     sheet.box(0, 0, 1, counter, _shift(rng, (186, 226, 214)))
-    step = 0.125
+    step = 0.25
     for line in np.arange(rng.uniform(0, step), 1, step):
-        sheet.box(line, 0, line + 0.014, counter, (244, 248, 244))
-        sheet.box(0, line, 1, min(line + 0.014, counter), (244, 248, 244))
+        sheet.box(line, 0, line + 0.02, counter, (222, 242, 234))
+        sheet.box(0, line, 1, min(line + 0.02, counter), (222, 242, 234))
     shelf, left = rng.uniform(0.22, 0.3), rng.uniform(0.0, 0.15)
     for x in np.arange(left, 1.0, rng.uniform(0.2, 0.26)):
         sheet.box(
@@ -141,11 +141,11 @@ def _meadow(sheet: _Sheet, rng: np.random.Generator) -> None:
             sheet.disc(x + offset, y, 0.09, 0.05, (250, 252, 255))
     sheet.disc(rng.uniform(0.1, 0.9), ground + 0.3, 0.6, 0.36, _shift(rng, (110, 190, 70)))
     sheet.box(0, ground + 0.1, 1, 1, _shift(rng, (138, 212, 78)))
-    for _ in range(16):
+    for _ in range(6):
         x, y = rng.uniform(0, 1), rng.uniform(ground + 0.16, 0.98)
         petals = ((250, 90, 110), (255, 240, 90), (250, 250, 250), (220, 130, 230))[int(rng.integers(4))]
-        sheet.disc(x, y, 0.026, 0.026, petals)
-        sheet.disc(x, y, 0.01, 0.01, (250, 180, 40))
+        sheet.disc(x, y, 0.036, 0.036, petals)
+        sheet.disc(x, y, 0.014, 0.014, (250, 180, 40))
 
 
 _SCENES: dict[str, Callable[[_Sheet, np.random.Generator], None]] = {

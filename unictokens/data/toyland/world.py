@@ -81,7 +81,7 @@ class Pose:
     """Where the figure stands, in unit coordinates of the picture (y grows downwards).
 
     `x`, `y` centre of the figure's box, `scale` height of that box, `flip` mirrored left to right, `rotation` degrees,
-    clockwise in the picture, in [-8, 8].
+    clockwise in the picture, in [-5, 5].
     """
 
     x: float
@@ -168,7 +168,7 @@ def random_pose(rng: np.random.Generator, cls: str, accessory: str) -> Pose:
         y=bottom - scale / 2,
         scale=scale,
         flip=bool(rng.random() < 0.5),
-        rotation=float(rng.uniform(-8.0, 8.0)),
+        rotation=float(rng.uniform(-5.0, 5.0)),
     )
 
 

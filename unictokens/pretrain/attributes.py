@@ -1,0 +1,68 @@
+"""What a photo shows as class numbers: dense supervision of the base's view of images, by a head that is dropped afterwards.
+
+Answers are a few words per photo; these sixteen numbers per photo tell the transformer at once what to look for, fine
+identity included, for which the base has no words.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unictokens.data.toyland.world import ACCESSORIES, CLASSES, COLOURS, LEVELS, PATTERNS, PLACES, Photo
+
+SIZES = (
+    len(CLASSES),
+    len(COLOURS),
+    len(COLOURS),
+    len(PATTERNS),
+    len(ACCESSORIES),
+    len(COLOURS) + 1,
+    len(PLACES),
+    2,
+    *LEVELS.values(),
+)
+"""Number of classes of each attribute."""
+
+
+def attributes_of(photo: Photo) -> list[int]:
+    """Class numbers of a photo, in the order of `SIZES`."""
+    fine = photo.subject.fine
+    return [
+        CLASSES.index(photo.subject.cls),
+        COLOURS.index(photo.subject.colour),
+        COLOURS.index(photo.second),
+        PATTERNS.index(photo.pattern),
+        ACCESSORIES.index(photo.accessory),
+        len(COLOURS) if photo.accessory_colour is None else COLOURS.index(photo.accessory_colour),
+        PLACES.index(photo.place),
+        int(photo.pose.flip),
+        *(getattr(fine, name) for name in LEVELS),
+    ]
+
+
+class AttributeHead(nn.Module):
+    """Linear classifiers on the mean of the image's hidden states and on the state of its end."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * width, sum(SIZES))
+
+    def forward(self, image_BND: Tensor) -> Tensor:
+        """Hidden states [B, N, D] of an image block, its end last, to logits float32 [B, sum of SIZES]."""
+        pooled_BD = torch.cat([image_BND.mean(dim=1), image_BND[:, -1]], dim=1)
+        return self.linear(pooled_BD).float()
+
+
+def attribute_loss(logits_BL: Tensor, attributes_BA: Tensor) -> Tensor:
+    """Mean cross-entropy over photos and attributes; attributes int64 [B, A], -100 where unknown."""
+    parts = logits_BL.split(SIZES, dim=1)
+    known = [functional.cross_entropy(part, attributes_BA[:, at], reduction="sum") for at, part in enumerate(parts)]
+    return torch.stack(known).sum() / (attributes_BA >= 0).sum().clamp(min=1)
+
+
+def attribute_hits(logits_BL: Tensor, attributes_BA: Tensor) -> Tensor:
+    """Share of right classes per attribute, float32 [A], over photos that have it."""
+    parts = logits_BL.split(SIZES, dim=1)
+    said_BA = torch.stack([part.argmax(dim=1) for part in parts], dim=1)
+    known_BA = attributes_BA >= 0
+    return ((said_BA == attributes_BA) & known_BA).sum(0) / known_BA.sum(0).clamp(min=1)
