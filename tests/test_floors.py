@@ -14,6 +14,7 @@ FLOORS = {
     "unictokens.lookup": 0,
     "unictokens.atomic": 1,
     "unictokens.images": 1,
+    "unictokens.sealed": 1,
     "unictokens.tracking": 1,
     "unictokens.config": 2,
     "unictokens.concepts": 2,

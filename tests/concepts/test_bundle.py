@@ -1,6 +1,5 @@
 """Promises of concept names, bundles and their cards."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from unictokens.concepts.card import PromptTemplates, compile_template
 from unictokens.concepts.layout import TokenLayout
 from unictokens.concepts.names import check_name
 from unictokens.errors import ConceptError, StorageError
+from unictokens.sealed import load_sealed, save_sealed
 
 LAYOUT = TokenLayout(shared=3, generation=2, understanding=2)
 Make = Callable[..., ConceptBundle]
@@ -90,16 +90,14 @@ def test_templates_that_need_missing_rows_are_refused(bundle: Make) -> None:
 def test_rows_of_the_wrong_number_in_a_file_are_refused(tmp_path: Path, bundle: Make) -> None:
     path = tmp_path / "bo.safetensors"
     save_bundle(bundle(), path)
-    header = path.read_bytes()
-    metadata = json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])["__metadata__"]
-    tensors = load_file(path)
-    save_file({**tensors, "shared.embed": torch.zeros(4, 6)}, path, metadata)
+    tensors, card = load_sealed(path, "concept bundle", "")
+    save_sealed(path, {**tensors, "shared.embed": torch.zeros(4, 6)}, card)
     with pytest.raises(ConceptError, match=r"shared\.embed .*\(4, 6\).*needs float32 \(3, 6\)"):
         load_bundle(path)
-    save_file({**tensors, "shared.embed": torch.full((3, 6), torch.nan)}, path, metadata)
+    save_sealed(path, {**tensors, "shared.embed": torch.full((3, 6), torch.nan)}, card)
     with pytest.raises(ConceptError, match="non-finite"):
         load_bundle(path)
-    save_file({name: value for name, value in tensors.items() if name != "shared.bias"}, path, metadata)
+    save_sealed(path, {name: value for name, value in tensors.items() if name != "shared.bias"}, card)
     with pytest.raises(ConceptError, match="no whole groups"):
         load_bundle(path)
 
@@ -120,11 +118,11 @@ def test_damage_is_noticed(tmp_path: Path, bundle: Make) -> None:
         with pytest.raises(StorageError) as caught:
             load_bundle(path)
         assert "\n" not in str(caught.value) and str(path) in str(caught.value)
-    save_file({"identifier.embed": torch.zeros(1, 6)}, path, {"bundle": "3"})
+    save_file({"identifier.embed": torch.zeros(1, 6)}, path, {"sealed": "3"})
     with pytest.raises(StorageError, match="damaged"):
         load_bundle(path)
     save_file({"identifier.embed": torch.zeros(1, 6)}, path)
-    with pytest.raises(StorageError, match="no concept card"):
+    with pytest.raises(StorageError, match="not a concept bundle"):
         load_bundle(path)
     with pytest.raises(StorageError, match="missing"):
         load_bundle(tmp_path / "missing.safetensors")

@@ -1,25 +1,20 @@
 """One file per learned concept that says by itself what it is: rows, layout, templates, backbone, where it came from.
 
 A bundle is a safetensors file. Its tensors are `<group>.embed` [count, D], `<group>.head` [count, D] and
-`<group>.bias` [count], float32, for each group of rows that exists; its metadata has one entry "bundle", JSON of the
-`ConceptCard` (as text) under "card" and a SHA-256 over the rows under "rows_sha256", so that a flipped bit is noticed.
+`<group>.bias` [count], float32, for each group of rows that exists; the text sealed with them is the JSON of the `ConceptCard`.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
-from unictokens.atomic import storage_error, write_bytes
 from unictokens.concepts.card import ConceptCard, FrozenModel, card_from_json, card_to_json
 from unictokens.concepts.layout import GROUPS, Group, TokenLayout
 from unictokens.concepts.tokens import ConceptTokens
-from unictokens.errors import ConceptError, StorageError
+from unictokens.errors import ConceptError
+from unictokens.sealed import load_sealed, save_sealed
 
 PARTS = ("embed", "head", "bias")
 
@@ -85,9 +80,7 @@ def save_bundle(bundle: ConceptBundle, path: Path) -> None:
         rows = list(bundle.tokens.layout.rows(group))
         for part, tensor in zip(PARTS, bundle.tokens.tensors(), strict=True):
             tensors[f"{group}.{part}"] = tensor.detach()[rows].to("cpu", torch.float32).contiguous()
-    # One entry: safetensors writes several in no fixed order, and equal bundles shall be equal files.
-    metadata = {"bundle": json.dumps({"card": card_to_json(bundle.card), "rows_sha256": _digest(tensors)})}
-    write_bytes(path, save(tensors, metadata))
+    save_sealed(path, tensors, card_to_json(bundle.card))
 
 
 def load_bundle(path: Path, layout: TokenLayout | None = None, backbone: FrozenModel | None = None) -> ConceptBundle:
@@ -96,27 +89,13 @@ def load_bundle(path: Path, layout: TokenLayout | None = None, backbone: FrozenM
     With `layout` or `backbone`, a bundle of another layout or other frozen weights is refused.
     Raises StorageError for a missing, damaged or foreign file, ConceptError for rows that do not fit.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise storage_error(error, path, "read") from error
-    try:
-        tensors = load(data)
-        metadata = _metadata(data)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise StorageError(
-            f"'{path}' is damaged or not a concept bundle ({_one_line(error)}): publish or copy the concept again"
-        ) from error
-    if not {"card", "rows_sha256"} <= metadata.keys():
-        raise StorageError(f"'{path}' has no concept card: it was not written by this package; import it instead")
-    card = card_from_json(metadata["card"], path)
+    tensors, about = load_sealed(path, "concept bundle", "publish, copy or import the concept again")
+    card = card_from_json(about, path)
     if layout is not None and card.layout != layout:
         raise ConceptError(
             f"'{path}' holds layout {_counts(card.layout)}, wanted is {_counts(layout)}: choose the bundle's own layout"
         )
     bundle = ConceptBundle(_assemble(tensors, card, path), card)
-    if metadata["rows_sha256"] != _digest(tensors):
-        raise StorageError(f"'{path}' is damaged (its rows do not match their checksum): publish or copy it again")
     if backbone is not None:
         bundle.require_backbone(backbone)
     return bundle
@@ -146,26 +125,5 @@ def _assemble(tensors: dict[str, Tensor], card: ConceptCard, path: Path) -> Conc
     return ConceptTokens(card.layout, *stacked)
 
 
-def _metadata(data: bytes) -> dict[str, str]:
-    # The header is a little-endian length and JSON; `safe_open` would read the file a second time.
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    entry = json.loads(header.get("__metadata__", {}).get("bundle", "{}"))
-    if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
-        raise ValueError("its description is no object of texts")
-    return entry
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _counts(layout: TokenLayout) -> str:
     return f"{layout.shared}/{layout.generation}/{layout.understanding} ({layout.total} rows)"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

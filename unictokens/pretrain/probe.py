@@ -12,9 +12,9 @@ from unictokens.data.toyland import Photo, Subject, hard_negative, random_photo,
 from unictokens.pretrain.measure import Score
 from unictokens.pretrain.pool import to_network
 
-TRAINING, HELD_OUT = 500, 100
+TRAINING, HELD_OUT = 2000, 100
 """Renders of the concept, and as many of hard negatives, that the probe learns from and is tested on."""
-STEPS, BATCH, WIDTH = 300, 64, 32
+STEPS, BATCH, WIDTH = 1000, 64, 48
 
 
 def probe_scores(magvit: Magvit, subjects: Sequence[Subject], image_size: int, seed: int) -> dict[str, Score]:

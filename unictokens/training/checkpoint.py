@@ -4,7 +4,6 @@ A file is `<stage number>-<stage>-<epoch>.safetensors`. A run keeps its last two
 a later stage continues from. A damaged file is set aside under `damaged-...` and the one before it is used.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -12,12 +11,10 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
-from unictokens.atomic import storage_error, write_bytes
 from unictokens.errors import StorageError, TrainingError
+from unictokens.sealed import load_sealed, save_sealed
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +61,7 @@ def save_checkpoint(folder: Path, identity: Identity, checkpoint: Checkpoint, ke
     Raises StorageError; what was there before is then untouched.
     """
     about = json.dumps({"identity": asdict(identity), "cursor": asdict(checkpoint.cursor)}, sort_keys=True)
-    # One entry: safetensors writes several in no fixed order, and equal states shall be equal files.
-    metadata = {"run": json.dumps({"about": about, "sha256": _digest(about, checkpoint.tensors)})}
-    write_bytes(folder / checkpoint.cursor.file, save(checkpoint.tensors, metadata))
+    save_sealed(folder / checkpoint.cursor.file, checkpoint.tensors, about)
     for cursor in cursors(folder)[:-KEPT_LAST]:
         if (cursor.number, cursor.epoch) not in keep:
             (folder / cursor.file).unlink(missing_ok=True)
@@ -98,32 +93,14 @@ def load_newest(folder: Path, identity: Identity) -> Checkpoint | None:
 def load_checkpoint(folder: Path, cursor: Cursor, identity: Identity) -> Checkpoint:
     """Read one checkpoint; StorageError when it is damaged, TrainingError when it belongs to another run."""
     path = folder / cursor.file
+    tensors, about = load_sealed(path, "checkpoint", "remove it")
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise storage_error(error, path, "read") from error
-    try:
-        tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        entry = json.loads(header["__metadata__"]["run"])
-        about, digest = entry["about"], entry["sha256"]
         written = Identity(**json.loads(about)["identity"])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise StorageError(f"checkpoint '{path}' is damaged ({reason}): remove it") from error
-    if digest != _digest(about, tensors):
-        raise StorageError(f"checkpoint '{path}' is damaged (it does not match its checksum): remove it")
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"'{path}' is not a checkpoint of this package ({error}): remove it") from error
     if written != identity:
         changed = ", ".join(name for name, value in asdict(identity).items() if getattr(written, name) != value)
         raise TrainingError(
             f"run folder '{folder.parent}' holds a run with another {changed}: choose another folder or remove it"
         )
     return Checkpoint(cursor, tensors)
-
-
-def _digest(about: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(about.encode())
-    for name in sorted(tensors):
-        digest.update(f"{name} {tuple(tensors[name].shape)} {tensors[name].dtype}".encode())
-        digest.update(tensors[name].numpy().tobytes())
-    return digest.hexdigest()
