@@ -3,10 +3,11 @@
 import argparse
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from cluster.train import train
 from unictokens.atomic import write_bytes, write_json
@@ -19,6 +20,7 @@ from unictokens.config import RunConfig
 from unictokens.data.catalog import Catalog
 from unictokens.data.records import ConceptRecord, ExamQuestion
 from unictokens.data.toyland.writer import write_dataset
+from unictokens.evaluation.recognition import Recognition, measure_recognition
 from unictokens.learn import Output
 from unictokens.pipeline import Pipeline
 from unictokens.report.job import write_report
@@ -28,6 +30,7 @@ DEMO_CONCEPTS = 4
 QUESTIONS_PER_KIND = 2
 SEEDS = (0, 1, 2)
 PLACES = ("at the beach", "in the snow")
+ANSWER = Decoding(max_tokens=24)
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,11 @@ def _show_off(console: Console, catalog: Catalog, taught: Sequence[str], config:
         return
     store, folder = Output(out).store, out / "showcase"
     backbone = load_backbone(config.backbone, answer_start=config.answer_start)
+    bare = Pipeline(backbone, [])
     drawn = config.preview.sampling
     sampling = Sampling(steps=drawn.steps, guidance=drawn.guidance, temperature=drawn.temperature)
     examples: list[Example] = []
+    scores: dict[str, dict[str, Recognition]] = {}
     for name in taught:
         record = catalog.concept(name)
         pipeline = Pipeline(backbone, [store.get(name, backbone=backbone.info)])
@@ -105,7 +110,23 @@ def _show_off(console: Console, catalog: Catalog, taught: Sequence[str], config:
             examples.append(_ask(console, pipeline, name, question, folder))
         for prompt in (f"A photo of <{name}>.", *(f"A photo of <{name}> {place}." for place in PLACES)):
             examples.append(_draw(console, pipeline, name, prompt, sampling, folder, len(examples)))
-    write_json(folder / "showcase.json", {"items": [example.__dict__ for example in examples]})
+        scores[name] = {
+            "with": measure_recognition(pipeline, record, ANSWER),
+            "without": measure_recognition(bare, record, ANSWER),
+        }
+    console.print(_scoreboard(scores))
+    recognition = {name: {which: asdict(score) for which, score in both.items()} for name, both in scores.items()}
+    items = [asdict(example) for example in examples]
+    write_json(folder / "showcase.json", {"items": items, "recognition": recognition})
+
+
+def _scoreboard(scores: dict[str, dict[str, Recognition]]) -> Table:
+    made = Table("concept", "with its tokens", "yes / no recall", "without", title="Recognition on test photos")
+    for name, both in scores.items():
+        learned, bare = both["with"], both["without"]
+        recalls = f"{learned.recall:.2f} / {learned.no_recall:.2f}"
+        made.add_row(name, f"{learned.score:.2f}", recalls, f"{bare.score:.2f}")
+    return made
 
 
 def _questions(record: ConceptRecord) -> list[ExamQuestion]:
@@ -120,7 +141,7 @@ def _questions(record: ConceptRecord) -> list[ExamQuestion]:
 def _ask(console: Console, pipeline: Pipeline, name: str, question: ExamQuestion, folder: Path) -> Example:
     text = question.question.replace("<image>", "").strip()
     photo = None if question.kind == "text_only" else question.image
-    answer = pipeline.ask(text, photo, decoding=Decoding(max_tokens=24))
+    answer = pipeline.ask(text, photo, decoding=ANSWER)
     where = f" [{photo.parent.name}/{photo.name}]" if photo else ""
     console.print(f"  {text}{where}  ->  {answer}  (expected: {question.answer})", markup=False)
     kept = ""

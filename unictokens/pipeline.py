@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 PLACEHOLDER = re.compile(r"<([A-Za-z0-9_-]{1,64})>")
 DRAWN_AT_ONCE = 8
+ASKED_AT_ONCE = 16
 
 
 class Pipeline:
@@ -64,12 +65,20 @@ class Pipeline:
         on_text  gets pieces of the answer as they are decided
         Raises DataError for a photo that cannot be read.
         """
-        asked = self._resolve(question, {name: identifier(bundle.card.layout, at) for at, name, bundle in self._each()})
-        request = AnswerRequest(join(*self._introductions(), asked), self._codes(photo), self._concepts, self.names)
+        request = self._request(question, photo)
         speak = None if on_text is None else (lambda _, text: on_text(text))
         generator = Generator().manual_seed(seed)
         chosen = decoding if decoding is not None else Decoding()
         return self._backbone.answer([request], self._bank, chosen, generator, speak)[0].strip()
+
+    def ask_all(self, asked: Sequence[tuple[str, Path | None]], decoding: Decoding | None = None) -> list[str]:
+        """Answers to many (question, photo or None), a few in one pass. Raises DataError for a photo that cannot be read."""
+        chosen = decoding if decoding is not None else Decoding()
+        answers: list[str] = []
+        for start in range(0, len(asked), ASKED_AT_ONCE):
+            requests = [self._request(question, photo) for question, photo in asked[start : start + ASKED_AT_ONCE]]
+            answers += self._backbone.answer(requests, self._bank, chosen, Generator().manual_seed(0))
+        return [answer.strip() for answer in answers]
 
     def draw(self, prompt: str, seeds: Sequence[int], sampling: Sampling | None = None) -> list[Image.Image]:
         """One picture per seed; `<bo>` in the prompt stands for the concept.
@@ -89,6 +98,10 @@ class Pipeline:
             drawings = self._backbone.generate(requests, self._bank, chosen)
             pictures += to_pictures(self._backbone.decode(torch.stack([drawing.codes_N for drawing in drawings])))
         return pictures
+
+    def _request(self, question: str, photo: Path | None) -> AnswerRequest:
+        asked = self._resolve(question, {name: identifier(bundle.card.layout, at) for at, name, bundle in self._each()})
+        return AnswerRequest(join(*self._introductions(), asked), self._codes(photo), self._concepts, self.names)
 
     @property
     def _concepts(self) -> tuple[int, ...]:

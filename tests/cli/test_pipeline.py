@@ -69,3 +69,10 @@ def test_without_concepts_the_backbone_answers_alone(tiny_backbone: ShowO) -> No
     assert pipeline.names == ()
     assert isinstance(pipeline.ask("What is this?", decoding=SHORT), str)
     assert len(pipeline.draw("A red hat.", [0, 1], QUICK)) == 2
+
+
+def test_many_questions_get_the_answers_they_get_alone(tiny_backbone: ShowO) -> None:
+    pipeline = Pipeline(tiny_backbone, [bundle(tiny_backbone, "bo", 1)])
+    asked = [(f"Is <bo> here, {'really, ' * at}now?", None) for at in range(18)]
+    answers = pipeline.ask_all(asked, SHORT)
+    assert answers == [pipeline.ask(question, None, decoding=SHORT) for question, _ in asked]

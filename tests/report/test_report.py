@@ -80,6 +80,14 @@ def test_failed_concepts_are_named_with_their_reason(out: Path) -> None:
     assert "&lt;miru&gt;" in text and "info.json is" in text
 
 
+def test_recognition_stands_in_the_overview(out: Path) -> None:
+    assert "recognition" not in page(gather(out, None))
+    both = {"with": {"recall": 1.0, "no_recall": 0.8}, "without": {"recall": 0.2, "no_recall": 0.6}}
+    (out / "showcase").mkdir()
+    (out / "showcase" / "showcase.json").write_text(json.dumps({"items": [], "recognition": {"bo": both}}))
+    assert "0.90 (0.40)" in page(gather(out, None))
+
+
 def test_curves_do_not_bridge_stages() -> None:
     history = [EpochLosses(0, "warmup", at, {"understanding": 1.0 / at}, 1.0) for at in (1, 2, 3)]
     history += [EpochLosses(1, "bootstrap", at, {"understanding": 2.0, "generation": 3.0}, 1.0) for at in (1, 2)]

@@ -3,8 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +71,14 @@ class Shown:
     pictures: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True)
+class Recognised:
+    """Recognition scores in [0, 1] on test photos, with the concept's tokens and without."""
+
+    learned: float
+    bare: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConceptStory:
     """Everything about one concept of an output; `row` is its line in the job's summary, empty without one."""
@@ -85,6 +92,7 @@ class ConceptStory:
     answers: tuple[Answer, ...] = ()
     glimpses: tuple[Glimpse, ...] = ()
     shown: tuple[Shown, ...] = ()
+    recognised: Recognised | None = None
 
 
 @dataclass(frozen=True)
@@ -109,19 +117,26 @@ def gather(root: Path, data: Path | None) -> OutputStory:
     if not names:
         raise StorageError(f"'{root}' holds no runs to report on: name the --out folder of a training")
     catalog = _catalog(data)
-    shown = _showcase(root)
+    shown, recognised = _showcase(root)
+    stories = [_story(name, folders.get(name), rows.get(name, {}), catalog) for name in names]
     return OutputStory(
-        root, summary, tuple(_story(name, folders.get(name), rows.get(name, {}), catalog, shown) for name in names)
+        root,
+        summary,
+        tuple(
+            replace(
+                story,
+                shown=tuple(one for one in shown if one.concept == story.concept),
+                recognised=recognised.get(story.concept),
+            )
+            for story in stories
+        ),
     )
 
 
-def _story(
-    name: str, folder: Path | None, row: dict[str, Any], catalog: Catalog | None, shown: Sequence[Shown]
-) -> ConceptStory:
-    mine = tuple(one for one in shown if one.concept == name)
+def _story(name: str, folder: Path | None, row: dict[str, Any], catalog: Catalog | None) -> ConceptStory:
     record = _record(catalog, name)
     if folder is None or not folder.is_dir():
-        return ConceptStory(concept=name, folder=None, row=row, record=record, shown=mine)
+        return ConceptStory(concept=name, folder=None, row=row, record=record)
     return ConceptStory(
         concept=name,
         folder=folder,
@@ -138,7 +153,6 @@ def _story(
             if "answer" in line
         ),
         glimpses=_glimpses(folder / "perception"),
-        shown=mine,
     )
 
 
@@ -155,11 +169,12 @@ def _glimpses(folder: Path) -> tuple[Glimpse, ...]:
     return tuple(Glimpse(stage, number, moments) for (stage, number), moments in sorted(by_picture.items()))
 
 
-def _showcase(root: Path) -> tuple[Shown, ...]:
+def _showcase(root: Path) -> tuple[tuple[Shown, ...], dict[str, Recognised]]:
     path = root / "showcase" / "showcase.json"
     if not path.exists():
-        return ()
-    return tuple(
+        return (), {}
+    story = _read_json(path)
+    shown = tuple(
         Shown(
             concept=item["concept"],
             text=item["text"],
@@ -168,8 +183,14 @@ def _showcase(root: Path) -> tuple[Shown, ...]:
             expected=item.get("expected", ""),
             pictures=tuple(path.parent / picture for picture in item.get("pictures", [])),
         )
-        for item in _read_json(path)["items"]
+        for item in story["items"]
     )
+    scores = story.get("recognition", {})
+    return shown, {name: Recognised(_score(both["with"]), _score(both["without"])) for name, both in scores.items()}
+
+
+def _score(recalls: dict[str, float]) -> float:
+    return (recalls["recall"] + recalls["no_recall"]) / 2
 
 
 def _run_folders(root: Path) -> list[Path]:

@@ -68,7 +68,9 @@ def _tiles(story: OutputStory) -> str:
 def _overview(stories: Sequence[ConceptStory]) -> str:
     names = [name for name in ("understanding", "generation") if any(name in _last(one) for one in stories)]
     head = "".join(f"<th>{name} loss</th>" for name in names)
-    rows = "".join(_row(one, names) for one in stories)
+    measured = any(one.recognised for one in stories)
+    head += "<th>recognition (without tokens)</th>" if measured else ""
+    rows = "".join(_row(one, names, measured) for one in stories)
     return (
         '<section class="card"><h2>Overview</h2><div class="scroll"><table>'
         f"<tr><th>concept</th><th>photos</th><th>drawn at the end</th><th>status</th>{head}<th>training</th></tr>"
@@ -76,11 +78,14 @@ def _overview(stories: Sequence[ConceptStory]) -> str:
     )
 
 
-def _row(story: ConceptStory, names: Sequence[str]) -> str:
+def _row(story: ConceptStory, names: Sequence[str], measured: bool) -> str:
     photos = "".join(thumbnail(path) for path in (story.record.photos[:3] if story.record else ()))
     drawn = "".join(thumbnail(one.file) for one in final_previews(story)[:3])
     last = _last(story)
     losses = "".join(f'<td class="num">{last[name]:.3f}</td>' if name in last else "<td></td>" for name in names)
+    if measured:
+        known = story.recognised
+        losses += f'<td class="num">{known.learned:.2f} ({known.bare:.2f})</td>' if known else "<td></td>"
     seconds = sum(record.seconds for record in story.history)
     link = f'<a href="#{escape(story.concept)}">{escape(story.concept)}</a>'
     time = f'<td class="num">{_duration(seconds) if seconds else ""}</td>'
