@@ -42,16 +42,17 @@ def pretrain(recipe: Recipe, folder: Path, device: str, processes: int) -> Path:
     """Run the whole recipe; returns the backbone folder."""
     draw_shards(folder, "strangers", recipe.tokenizer.shards, recipe.shard, recipe.image_size, processes)
     magvit = train_image_tokenizer(recipe.tokenizer, folder, device)
-    codes = []
+    codes: dict[str, np.ndarray] = {}
     for pool, shards in (("strangers", recipe.language.shards), ("residents", recipe.language.resident_shards)):
         draw_shards(folder, pool, shards, recipe.shard, recipe.image_size, processes)
-        codes.append(encode_shards(magvit, folder, pool, shards, device))
+        codes[pool] = encode_shards(magvit, folder, pool, shards, device)
     tokenizer = text_tokenizer(recipe, folder)
     config = small_config(recipe, tokenizer.size)
     black = np.zeros((1, recipe.image_size, recipe.image_size, 3), dtype=np.uint8)
     magvit = magvit.cpu()
     sequences = Sequences(Vocabulary.of(config, tokenizer.eot, tokenizer.size), tokenizer, config.text_length)
-    lessons = Lessons(sequences, recipe.language, *codes, magvit.codes(to_network(black))[0])
+    black_N = magvit.codes(to_network(black))[0]
+    lessons = Lessons(sequences, recipe.language, codes["strangers"], codes["residents"], black_N)
     model = train_language_model(config, lessons, recipe.language, folder, device)
     assemble(folder / "base", config, model, magvit, tokenizer)
     return folder / "base"

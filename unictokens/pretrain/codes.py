@@ -82,7 +82,7 @@ def train_image_tokenizer(recipe: TokenizerRecipe, folder: Path, device: str, un
         [np.load(shard_path(folder, "strangers", "pixels", shard)) for shard in range(recipe.shards)]
     )
 
-    weights_HW = centre_weights(*pixels.shape[1:3], recipe.centre).to(device)
+    weights_HW = centre_weights(pixels.shape[1], pixels.shape[2], recipe.centre).to(device)
 
     def losses(images_BCHW: Tensor, binary: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(device, torch.bfloat16):
