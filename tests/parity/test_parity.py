@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -55,6 +56,22 @@ def test_unknown_tensors_are_not_left_out_silently(shared_data: Path) -> None:
         Check(
             "magvit_small/novel", pytest.approx(float("nan"), nan_ok=True), False, "no check is known for this tensor"
         )
+    ]
+
+
+def test_a_files_tensors_say_what_it_is(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another name changes nothing; a file of no known kind fails."""
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    shutil.copytree(shared_data / "phi_tokenizer", tmp_path / "phi_tokenizer")
+    shutil.copy(shared_data / "parity" / "prompting.safetensors", deep / "one.safetensors")
+    shutil.copy(shared_data / "parity" / "magvit_small.safetensors", deep / "two.safetensors")
+    assert run(deep) == 0
+    save_file({"novel": torch.zeros(1)}, deep / "three.safetensors")
+    capsys.readouterr()
+    assert run(deep) == 1
+    assert [line for line in capsys.readouterr().out.splitlines() if "FAIL" in line] == [
+        "three  nan  FAIL (no known kind of vector file)"
     ]
 
 

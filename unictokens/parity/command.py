@@ -1,6 +1,6 @@
 """`python -m unictokens parity DIR`: every recorded vector file of a folder, or a recorded training; one line per tensor."""
 
-import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,37 +14,37 @@ from unictokens.parity.texts import check_mmu_text, check_prompting
 from unictokens.parity.vectors import Check, Vectors
 from unictokens.training.parity import compare, is_recording
 
-logger = logging.getLogger(__name__)
-
-KNOWN = ("phi_", "magvit", "prompting", "mmu_text", "sampler")
-"""How the names of vector files begin."""
+TOKENIZER_FOLDER = "phi_tokenizer"
+WITHOUT_TEXT: dict[str, Callable[[Vectors], list[Check]]] = {"phi": check_phi, "magvit": check_magvit}
+WITH_TEXT: dict[str, Callable[[Vectors, TextTokenizer], list[Check]]] = {
+    "prompting": check_prompting,
+    "mmu_text": check_mmu_text,
+    "sampler": check_sampler,
+}
+"""Kinds of vector files, and what checks them."""
 
 
 def run(folder: Path, tokenizer: Path | None = None) -> int:
     """Check all vector files of `folder`, print `name  max_abs_diff  ok|FAIL` for each tensor; 1 when any fails, else 0.
 
-    `tokenizer` is the folder or file of the published text tokenizer; without it, `phi_tokenizer/tokenizer.json` is looked
-    for in and beside `folder`. Raises DataError for a folder without vector files and for a missing tokenizer.
+    A file's tensors tell what it is about, whatever its name. `tokenizer` is the folder or file of the published text
+    tokenizer; without it, `phi_tokenizer/tokenizer.json` is looked for in `folder` and in every folder above it.
+    Raises DataError for a folder without vector files and for a missing tokenizer.
     """
     if not folder.is_dir():
         raise DataError(f"'{folder}' is no folder: name a folder of recorded vectors (*.safetensors)")
     if is_recording(folder):
         return _run_training(folder, tokenizer)
-    files = [path for path in sorted(folder.glob("*.safetensors")) if path.name.startswith(KNOWN)]
+    files = [Vectors.read(path) for path in sorted(folder.glob("*.safetensors"))]
     if not files:
-        raise DataError(f"'{folder}' holds no known vector file: it needs one of {', '.join(f'{k}*' for k in KNOWN)}")
-    left_out = sorted({path.name for path in folder.glob("*.safetensors")} - {path.name for path in files})
-    if left_out:
-        logger.warning("not checked, no known vector files: %s", ", ".join(left_out))
-    texts = (
-        _tokenizer(folder, tokenizer) if any(not path.name.startswith(("phi_", "magvit")) for path in files) else None
-    )
+        raise DataError(f"'{folder}' holds no vector file: name a folder of recorded vectors (*.safetensors)")
+    texts = _tokenizer(folder, tokenizer) if any(_kind(file) in WITH_TEXT for file in files) else None
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # recordings were made with one thread; sums of others may round differently
     try:
         failed = 0
-        for path in files:
-            for check in check_file(Vectors.read(path), texts):
+        for file in files:
+            for check in check_file(file, texts):
                 verdict = "ok" if check.ok else "FAIL" + (f" ({check.note})" if check.note else "")
                 print(f"{check.name}  {check.difference:.3g}  {verdict}", flush=True)
                 failed += not check.ok
@@ -62,28 +62,42 @@ def _run_training(folder: Path, tokenizer: Path | None) -> int:
 
 
 def check_file(vectors: Vectors, tokenizer: TextTokenizer | None) -> list[Check]:
-    """All comparisons of one file, by the beginning of its name; text files need the tokenizer."""
-    if vectors.name.startswith("phi_"):
-        return check_phi(vectors)
-    if vectors.name.startswith("magvit"):
-        return check_magvit(vectors)
+    """All comparisons of one file; texts need the tokenizer. A file of no known kind is one failed check."""
+    kind = _kind(vectors)
+    if kind in WITHOUT_TEXT:
+        return WITHOUT_TEXT[kind](vectors)
+    if kind not in WITH_TEXT:
+        return [Check(vectors.name, float("nan"), False, "no known kind of vector file")]
     if tokenizer is None:
         raise DataError(f"vector file '{vectors.name}' needs the published text tokenizer: name it with --tokenizer")
-    if vectors.name.startswith("prompting"):
-        return check_prompting(vectors, tokenizer)
-    if vectors.name.startswith("mmu_text"):
-        return check_mmu_text(vectors, tokenizer)
-    return check_sampler(vectors, tokenizer)
+    return WITH_TEXT[kind](vectors, tokenizer)
+
+
+def _kind(vectors: Vectors) -> str:
+    keys = vectors.tensors.keys()
+    groups = {key.split(".")[0] for key in keys}
+    if keys >= {"x", "z", "codes"}:
+        return "magvit"
+    if "input_ids" in keys and any(key.startswith(("logits_", "loss_", "grad_")) for key in keys):
+        return "phi"
+    if groups & {"lm", "t2i", "t2i_gen", "mask"}:
+        return "prompting"
+    if groups & {"gen", "inpaint", "train", "sched", "topk"}:
+        return "sampler"
+    if any(key.endswith((".input_ids", "prompt_ids")) for key in keys):
+        return "mmu_text"
+    return ""
 
 
 def _tokenizer(folder: Path, given: Path | None) -> TextTokenizer:
-    places = [given] if given else [folder / "phi_tokenizer", folder.resolve().parent / "phi_tokenizer", folder]
+    above = [parent / TOKENIZER_FOLDER for parent in folder.resolve().parents]
+    places = [given] if given else [folder / TOKENIZER_FOLDER, folder, *above]
     for place in places:
         path = place if place.is_file() else place / "tokenizer.json"
         if path.is_file():
             return TextTokenizer.load(path)
     raise DataError(
         f"no tokenizer.json in '{places[0]}'"
-        + ("" if given else f" or '{places[1]}'")
+        + ("" if given else " or in a folder above")
         + ": name the published text tokenizer (microsoft/phi-1_5) with --tokenizer"
     )
