@@ -7,6 +7,7 @@ from pathlib import Path
 from unictokens.atomic import write_bytes
 from unictokens.backbones.base import BackboneInfo, Sampling
 from unictokens.backbones.showo.weights import load
+from unictokens.data.toyland.residents import LOOKALIKES, resident_questions
 from unictokens.data.toyland.roster import roster
 from unictokens.pretrain.codes import mean_error
 from unictokens.pretrain.measure import (
@@ -23,6 +24,9 @@ from unictokens.pretrain.recipe import Recipe
 DRAWN = frozenset({"class", "colour", "second", "pattern", "accessory", "accessory_colour", "place"})
 """Kinds of question that are asked about the base's own drawings."""
 
+RESIDENTS = frozenset({"recognition", "who"})
+"""Kinds of question that are asked about residents."""
+
 KIND_NAMES = {
     "class": "which class",
     "colour": "main colour (hair of persons)",
@@ -34,7 +38,8 @@ KIND_NAMES = {
     "describe": "full description, word for word",
     "yesno": "yes or no about one attribute",
     "choice": "one of two offered answers",
-    "recognition": "`X is <description>. Is X in the photo?`",
+    "recognition": "recognition: `X is <description or name>. Is X in the photo?`",
+    "who": "`Who is this?`",
 }
 
 
@@ -53,6 +58,7 @@ def write_card(
     recipe: Recipe,
     rebuilding_error: float,
     answers: Mapping[str, Score],
+    residents: Mapping[str, Score],
     drawings: Mapping[str, Score],
     probes: Mapping[str, Score],
 ) -> None:
@@ -71,7 +77,7 @@ package. It exists so that everything here runs on a CPU; it knows nothing of re
 
 `python -m unictokens.pretrain FOLDER` with the recipe's defaults: the image tokenizer saw {tokenizer.steps:,} batches of {tokenizer.batch}
 photos out of {tokenizer.shards * recipe.shard:,}; the transformer {language.steps:,} steps of {language.batch_generation} captions to draw and {language.batch_understanding} conversations,
-over {language.shards * recipe.shard:,} photos. AdamW, bfloat16 products, float32 weights.
+over {language.shards * recipe.shard:,} photos of anybody and {language.resident_shards * recipe.shard:,} of residents. AdamW, bfloat16 products, float32 weights.
 
 ## Measured
 
@@ -84,6 +90,11 @@ hard negatives, which differ in one fine feature, in {100 * sum(s.right for s in
 Questions about held-out photos, greedy answers (an answer counts when it equals the grammar's; yes/no by its first word):
 
 {table(answers)}
+
+Questions about residents, whom the base knows by name, asked about {recipe.held_out:,} held-out photos of them and of lookalikes,
+who differ in one fine feature ({100 * LOOKALIKES:.0f} % of the photos):
+
+{table(residents)}
 
 The same questions asked about the base's own drawings of held-out captions that mention everything (this measures
 drawing and reading together, so it is a lower bound of neither):
@@ -104,11 +115,20 @@ def measure_and_write(folder: Path, recipe: Recipe) -> None:
     backbone = load(str(folder))
     photos = held_out_photos(recipe.held_out_seed, recipe.held_out)
     answers = understanding_scores(backbone, photos, encode_photos(backbone, photos))
+    known = held_out_photos(recipe.held_out_seed, recipe.held_out, "residents")
+    by_name = understanding_scores(backbone, known, encode_photos(backbone, known), RESIDENTS, resident_questions)
     few = photos[: recipe.drawn]
     drawn_PN = draw_descriptions(backbone, few, Sampling(steps=16, guidance=3.0), seed=0)
     drawings = understanding_scores(backbone, few, drawn_PN, DRAWN)
     probes = probe_scores(backbone.magvit, roster(seed=0, count=recipe.probed), recipe.image_size, seed=0)
     pixels = draw_pixels(range(recipe.held_out_seed, recipe.held_out_seed + recipe.drawn), recipe.image_size)
     write_card(
-        folder / "MODEL_CARD.md", backbone.info, recipe, mean_error(backbone.magvit, pixels), answers, drawings, probes
+        folder / "MODEL_CARD.md",
+        backbone.info,
+        recipe,
+        mean_error(backbone.magvit, pixels),
+        answers,
+        by_name,
+        drawings,
+        probes,
     )

@@ -1,7 +1,7 @@
 """Measure a base on held-out photos: what it answers, and what it says about its own drawings."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from unictokens.backbones.base import AnswerRequest, Backbone, Decoding, Generat
 from unictokens.concepts.bank import ConceptBank
 from unictokens.data.toyland import Photo, Question, full_description, questions, render
 from unictokens.images import to_tensor
-from unictokens.pretrain.pool import photo_of
+from unictokens.pretrain.pool import POOLS
 
 BATCH = 32
 
@@ -30,9 +30,9 @@ class Score:
         return self.right / self.asked
 
 
-def held_out_photos(first_seed: int, count: int) -> list[Photo]:
+def held_out_photos(first_seed: int, count: int, pool: str = "strangers") -> list[Photo]:
     """Photos no training pool contains: the pools use small seeds only."""
-    return [photo_of(first_seed + at) for at in range(count)]
+    return [POOLS[pool](first_seed + at) for at in range(count)]
 
 
 def encode_photos(backbone: Backbone, photos: Sequence[Photo]) -> Tensor:
@@ -45,11 +45,15 @@ def encode_photos(backbone: Backbone, photos: Sequence[Photo]) -> Tensor:
     return torch.cat(parts)
 
 
-def one_of_each_kind(photo: Photo, seed: int) -> list[Question]:
-    """One random question of every kind the grammar has for a photo."""
+Ask = Callable[[Photo, np.random.Generator], list[Question]]
+"""Makes all questions about a photo, as `toyland.questions` does."""
+
+
+def one_of_each_kind(photo: Photo, seed: int, ask: Ask = questions) -> list[Question]:
+    """One random question of every kind that `ask` has for a photo."""
     rng = np.random.default_rng((seed, 7))
     by_kind: dict[str, list[Question]] = defaultdict(list)
-    for question in questions(photo, rng):
+    for question in ask(photo, rng):
         if question.kind == "named":  # these carry their answer
             continue
         by_kind[question.kind].append(question)
@@ -57,7 +61,11 @@ def one_of_each_kind(photo: Photo, seed: int) -> list[Question]:
 
 
 def understanding_scores(
-    backbone: Backbone, photos: Sequence[Photo], codes_PN: Tensor, kinds: frozenset[str] | None = None
+    backbone: Backbone,
+    photos: Sequence[Photo],
+    codes_PN: Tensor,
+    kinds: frozenset[str] | None = None,
+    ask: Ask = questions,
 ) -> dict[str, Score]:
     """Accuracy per kind of question; an answer is right when it is the grammar's, letter case aside.
 
@@ -66,7 +74,7 @@ def understanding_scores(
     asked = [
         (question, codes_N)
         for at, (photo, codes_N) in enumerate(zip(photos, codes_PN, strict=True))
-        for question in one_of_each_kind(photo, at)
+        for question in one_of_each_kind(photo, at, ask)
         if kinds is None or question.kind in kinds
     ]
     bank = ConceptBank.empty(backbone.info.width)
