@@ -13,7 +13,7 @@ from unictokens.backbones.showo.vocabulary import IGNORE
 from unictokens.backbones.showo.weights import load
 from unictokens.concepts.tokenizer import TextTokenizer
 from unictokens.data.toyland import Question, residents
-from unictokens.errors import StorageError
+from unictokens.errors import CheckpointError, StorageError
 from unictokens.pretrain import __main__ as command
 from unictokens.pretrain.attributes import SIZES, attribute_loss, attributes_of
 from unictokens.pretrain.card import measure_and_write
@@ -166,6 +166,24 @@ def test_settled_code_rows_are_the_shared_ones(base: Path) -> None:
     assert not torch.equal(shared_VD[codes], plain_VD[codes])
     settle_codes(model)
     assert set(model.state_dict()) == names and torch.equal(model.embed_VD, shared_VD)
+
+
+def test_sharing_leaves_trained_rows_as_they_are(base: Path) -> None:
+    backbone = load(str(base))
+    model = backbone.language_model
+    before_VD = model.embed_VD.detach().clone()
+    share_codes(model, backbone.magvit.quantize.embedding, backbone.vocabulary, trained=True)
+    assert torch.allclose(model.embed_VD, before_VD, atol=1e-6)
+
+
+def test_a_base_is_trained_on(base: Path, tmp_path: Path) -> None:
+    """Its tokenizers are kept, its transformer changes; a base of other sizes is refused."""
+    first, second = load(str(base)), load(str(command.pretrain(TINY, tmp_path, "cpu", 1, start=str(base))))
+    assert same(first.magvit, second.magvit) and first.tokenizer.to_json() == second.tokenizer.to_json()
+    assert not same(first.language_model, second.language_model)
+    wide = replace(TINY, language=replace(TINY.language, width=64))
+    with pytest.raises(CheckpointError, match="other sizes"):
+        command.pretrain(wide, tmp_path / "wide", "cpu", 1, start=str(base))
 
 
 def test_attributes_are_classes_in_range() -> None:

@@ -8,6 +8,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,16 @@ import torch
 from unictokens.atomic import write_bytes
 from unictokens.backbones.showo.sequence import Sequences
 from unictokens.backbones.showo.vocabulary import Vocabulary
+from unictokens.backbones.showo.weights import load
 from unictokens.concepts.tokenizer import TextTokenizer
-from unictokens.errors import UniCTokensError
+from unictokens.errors import CheckpointError, UniCTokensError
 from unictokens.pretrain.assemble import assemble, small_config
 from unictokens.pretrain.card import measure_and_write
 from unictokens.pretrain.codes import encode_shards, train_image_tokenizer
 from unictokens.pretrain.language import train_language_model
 from unictokens.pretrain.lessons import Lessons, corpus
 from unictokens.pretrain.pool import draw_shards, to_network
-from unictokens.pretrain.recipe import Recipe
+from unictokens.pretrain.recipe import LanguageRecipe, Recipe
 
 CORPUS_PHOTOS = 1_500
 
@@ -38,22 +40,30 @@ def text_tokenizer(recipe: Recipe, folder: Path) -> TextTokenizer:
     return TextTokenizer.load(path)
 
 
-def pretrain(recipe: Recipe, folder: Path, device: str, processes: int) -> Path:
-    """Run the whole recipe; returns the backbone folder."""
+def pretrain(recipe: Recipe, folder: Path, device: str, processes: int, start: str | None = None) -> Path:
+    """Run the whole recipe; returns the backbone folder.
+
+    With `start`, a backbone of the recipe's sizes, its tokenizers are kept and its transformer is trained on.
+    Raises CheckpointError for a start of other sizes.
+    """
     draw_shards(folder, "strangers", recipe.tokenizer.shards, recipe.shard, recipe.image_size, processes)
-    magvit = train_image_tokenizer(recipe.tokenizer, folder, device)
+    begun = None if start is None else load(start)
+    magvit = train_image_tokenizer(recipe.tokenizer, folder, device) if begun is None else begun.magvit
     codes: dict[str, np.ndarray] = {}
     for pool, shards in (("strangers", recipe.language.shards), ("residents", recipe.language.resident_shards)):
         draw_shards(folder, pool, shards, recipe.shard, recipe.image_size, processes)
         codes[pool] = encode_shards(magvit, folder, pool, shards, device)
-    tokenizer = text_tokenizer(recipe, folder)
+    tokenizer = text_tokenizer(recipe, folder) if begun is None else begun.tokenizer
     config = small_config(recipe, tokenizer.size)
+    if begun is not None and begun.config != config:
+        raise CheckpointError(f"base '{start}' has other sizes than the recipe: start from one made by this recipe")
     black = np.zeros((1, recipe.image_size, recipe.image_size, 3), dtype=np.uint8)
     magvit = magvit.cpu()
     sequences = Sequences(Vocabulary.of(config, tokenizer.eot, tokenizer.size), tokenizer, config.text_length)
     black_N = magvit.codes(to_network(black))[0]
     lessons = Lessons(sequences, recipe.language, codes["strangers"], codes["residents"], black_N)
-    model = train_language_model(config, lessons, recipe.language, folder, device)
+    weights = None if begun is None else begun.language_model.float()
+    model = train_language_model(config, lessons, recipe.language, folder, device, start=weights)
     assemble(folder / "base", config, model, magvit, tokenizer)
     return folder / "base"
 
@@ -64,15 +74,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="where everything is kept")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--processes", type=int, default=2, help="processes that draw photos (default 2)")
+    parser.add_argument("--start", metavar="BASE", help="train this base on (a folder, or mini) instead of a new one")
+    parser.add_argument("--steps", type=int, help="steps of the transformer, instead of the recipe's")
+    parser.add_argument("--seed", type=int, help="seed of the transformer's lessons, instead of the recipe's")
     parser.add_argument("--measure", action="store_true", help="only measure FOLDER/base and write its model card")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    recipe = Recipe()
+    changed = {name: value for name in ("steps", "seed") if (value := getattr(options, name)) is not None}
+    recipe = Recipe(language=replace(LanguageRecipe(), **changed))
     try:
         base = (
             options.folder / "base"
             if options.measure
-            else pretrain(recipe, options.folder, options.device, options.processes)
+            else pretrain(recipe, options.folder, options.device, options.processes, options.start)
         )
         measure_and_write(base, recipe)
     except UniCTokensError as error:

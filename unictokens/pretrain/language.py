@@ -87,10 +87,14 @@ def optimizer_of(model: nn.Module, recipe: LanguageRecipe) -> torch.optim.AdamW:
 class Pupil(nn.Module):
     """What is trained together: the transformer, and the attribute head that only the training needs."""
 
-    def __init__(self, config: ShowOConfig, signs_CL: Tensor, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, config: ShowOConfig, signs_CL: Tensor, vocabulary: Vocabulary, start: LanguageModel | None = None
+    ) -> None:
         super().__init__()
         self.language = LanguageModel(config.phi, config.vocab_size, attention="eager")
-        share_codes(self.language, signs_CL, vocabulary)
+        if start is not None:
+            self.language.load_state_dict(start.state_dict())
+        share_codes(self.language, signs_CL, vocabulary, trained=start is not None)
         self.attributes = AttributeHead(self.language.width)
 
 
@@ -166,15 +170,18 @@ def train_language_model(
     folder: Path,
     device: str,
     until: int | None = None,
+    start: LanguageModel | None = None,
 ) -> LanguageModel:
     """Train, or go on from `folder/language.state.safetensors`; returns the model in float32 on the CPU.
+
+    Without such a state, training begins from `start`'s weights, or from random ones.
 
     Matrix products run in bfloat16 under autocast, weights and optimizer stay float32. `until` stops early, after that
     many steps in all; what follows later is what would have followed at once.
     """
     torch.manual_seed(recipe.seed)
     signs_CL = Quantizer(config.magvit.bits).embedding
-    pupil = Pupil(config, signs_CL, lessons.sequences.vocabulary).to(device).train()
+    pupil = Pupil(config, signs_CL, lessons.sequences.vocabulary, start).to(device).train()
     optimizer = optimizer_of(pupil, recipe)
     state = folder / "language.state.safetensors"
     done = load_state(state, pupil, optimizer)

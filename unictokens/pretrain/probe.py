@@ -12,7 +12,7 @@ from unictokens.data.toyland import Photo, Subject, hard_negative, random_photo,
 from unictokens.pretrain.measure import Score
 from unictokens.pretrain.pool import to_network
 
-TRAINING, HELD_OUT = 2000, 100
+TRAINING, HELD_OUT = 1500, 100
 """Renders of the concept, and as many of hard negatives, that the probe learns from and is tested on."""
 STEPS, BATCH, WIDTH = 1000, 64, 48
 

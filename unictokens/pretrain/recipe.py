@@ -60,20 +60,20 @@ class LanguageRecipe:
     text_vocabulary: int = 1_100
     text_length: int = 128
     shards: int = 10
-    resident_shards: int = 8
+    resident_shards: int = 6
     batch_generation: int = 16
     batch_understanding: int = 24
     text_room: int = 120
     caption_room: int = 30
     residents: float = 0.4
-    steps: int = 5_000
+    steps: int = 2_700
     lr: float = 1.5e-3
     final_lr: float = 5e-5
     warmup_steps: int = 300
     weight_decay: float = 0.02
     condition_dropout: float = 0.1
     understanding_weight: float = 1.0
-    generation_weight: float = 1.0
+    generation_weight: float = 0.7
     attributes_weight: float = 1.0
     seed: int = 2
 
