@@ -66,7 +66,7 @@ class LanguageRecipe:
     text_room: int = 120
     caption_room: int = 30
     residents: float = 0.4
-    steps: int = 2_700
+    steps: int = 2_300
     lr: float = 1.5e-3
     final_lr: float = 5e-5
     warmup_steps: int = 300
