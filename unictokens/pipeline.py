@@ -120,7 +120,7 @@ class Pipeline:
 
     def _resolve(self, text: str, stands_for: dict[str, Prompt]) -> Prompt:
         unknown = sorted({name for name in PLACEHOLDER.findall(text) if name not in stands_for})
-        if unknown:
+        if unknown and self._bundles:  # without any concept nobody expects one
             log.warning("<%s> is no concept of this call and stays plain text", ">, <".join(unknown))
         return fill(text, stands_for)
 
