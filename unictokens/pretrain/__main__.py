@@ -55,7 +55,7 @@ def pretrain(recipe: Recipe, folder: Path, device: str, processes: int, start: s
         codes[pool] = encode_shards(magvit, folder, pool, shards, device)
     tokenizer = text_tokenizer(recipe, folder) if begun is None else begun.tokenizer
     config = small_config(recipe, tokenizer.size)
-    if begun is not None and begun.config != config:
+    if begun is not None and replace(begun.config, fingerprint=config.fingerprint) != config:
         raise CheckpointError(f"base '{start}' has other sizes than the recipe: start from one made by this recipe")
     black = np.zeros((1, recipe.image_size, recipe.image_size, 3), dtype=np.uint8)
     magvit = magvit.cpu()
