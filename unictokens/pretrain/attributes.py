@@ -1,6 +1,6 @@
 """What a photo shows as class numbers: dense supervision of the base's view of images, by a head that is dropped afterwards.
 
-Answers are a few words per photo; these sixteen numbers per photo tell the transformer at once what to look for, fine
+Answers are a few words per photo; these fifteen numbers per photo tell the transformer at once what to look for, fine
 identity included, for which the base has no words.
 """
 

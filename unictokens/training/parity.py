@@ -39,7 +39,7 @@ GRADIENT_FLOOR = 1e-6
 """Allowed difference of gradients that are themselves small: they are differences of terms near 1, in float32."""
 
 
-RARE, FLIPS, MARGIN = 1e-3, 2, 1e-2
+RARE, FLIPS, MARGIN = 1e-4, 1, 1e-4
 """Share of a picture's bytes that may be one level off; codes of it that may flip then, and how near to zero the encoder
 output must have been."""
 
