@@ -82,7 +82,8 @@ def test_failed_concepts_are_named_with_their_reason(out: Path) -> None:
 
 def test_recognition_stands_in_the_overview(out: Path) -> None:
     assert "recognition" not in page(gather(out, None))
-    both = {"with": {"recall": 1.0, "no_recall": 0.8}, "without": {"recall": 0.2, "no_recall": 0.6}}
+    asked = {"positives": 5, "negatives": 10}
+    both = {"with": {"recall": 1.0, "no_recall": 0.8, **asked}, "without": {"recall": 0.2, "no_recall": 0.6, **asked}}
     (out / "showcase").mkdir()
     (out / "showcase" / "showcase.json").write_text(json.dumps({"items": [], "recognition": {"bo": both}}))
     assert "0.90 (0.40)" in page(gather(out, None))

@@ -11,6 +11,7 @@ from unictokens.atomic import storage_error
 from unictokens.data.catalog import Catalog
 from unictokens.data.records import ConceptRecord
 from unictokens.errors import StorageError, UniCTokensError
+from unictokens.evaluation.recognition import Recognition
 
 log = logging.getLogger(__name__)
 
@@ -186,11 +187,10 @@ def _showcase(root: Path) -> tuple[tuple[Shown, ...], dict[str, Recognised]]:
         for item in story["items"]
     )
     scores = story.get("recognition", {})
-    return shown, {name: Recognised(_score(both["with"]), _score(both["without"])) for name, both in scores.items()}
-
-
-def _score(recalls: dict[str, float]) -> float:
-    return (recalls["recall"] + recalls["no_recall"]) / 2
+    return shown, {
+        name: Recognised(Recognition(**both["with"]).score, Recognition(**both["without"]).score)
+        for name, both in scores.items()
+    }
 
 
 def _run_folders(root: Path) -> list[Path]:

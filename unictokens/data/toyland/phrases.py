@@ -64,6 +64,11 @@ def possessive(cls: str) -> str:
     return {"man": "his", "woman": "her"}.get(cls, "its")
 
 
+def pronoun(cls: str) -> str:
+    """`he`, `she` or `it`."""
+    return {"man": "he", "woman": "she"}.get(cls, "it")
+
+
 def sentence(phrase: str) -> str:
     """Capital first letter, full stop."""
     return f"{phrase[0].upper()}{phrase[1:]}."

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 
 from unictokens.data.toyland.grammar import Question, fact_answers, photo_questions, recognition, trait_answers
-from unictokens.data.toyland.phrases import PLACE_PHRASES, accessory_phrase, subject_traits
+from unictokens.data.toyland.phrases import PLACE_PHRASES, accessory_phrase, possessive, pronoun, subject_traits
 from unictokens.data.toyland.world import (
     PERSONS,
     Photo,
@@ -83,7 +83,7 @@ def resident_caption(photo: Photo, rng: np.random.Generator) -> str:
     known = residents()[photo.subject.name]
     owned, home = known.facts
     person = known.cls in PERSONS
-    owner, dweller = {"man": ("his", "he"), "woman": ("her", "she")}.get(known.cls, ("its", "it"))
+    owner, dweller = possessive(known.cls), pronoun(known.cls)
     who = f"{known.name} <{random_name(rng)}>" if rng.random() < 0.5 else known.name
     draw = rng.random()
     if draw < 0.15:

@@ -13,7 +13,7 @@ from unictokens.data.toyland.grammar import (
     recognition,
     trait_answers,
 )
-from unictokens.data.toyland.phrases import description, fact_statement, subject_traits
+from unictokens.data.toyland.phrases import description, fact_statement, possessive, pronoun, subject_traits
 from unictokens.data.toyland.world import Photo, Subject
 
 Item = dict[str, Any]
@@ -62,7 +62,7 @@ def info(subject: Subject) -> Item:
 def conditions(subject: Subject) -> list[str]:
     """`t2i_conditions.json`: the plain prompt first, then prompts that need to know the facts."""
     who = placeholder(subject)
-    owner, dweller = {"man": ("his", "he"), "woman": ("her", "she")}.get(subject.cls, ("its", "it"))
+    owner, dweller = possessive(subject.cls), pronoun(subject.cls)
     prompts = [f"A photo of {who}."]
     for fact in subject.facts:
         told = f"where {dweller} lives" if fact.accessory is None else f"with {owner} {fact.accessory}"
