@@ -46,17 +46,19 @@ def pretrain(recipe: Recipe, folder: Path, device: str, processes: int, start: s
     With `start`, a backbone of the recipe's sizes, its tokenizers are kept and its transformer is trained on.
     Raises CheckpointError for a start of other sizes.
     """
-    draw_shards(folder, "strangers", recipe.tokenizer.shards, recipe.shard, recipe.image_size, processes)
     begun = None if start is None else load(start)
-    magvit = train_image_tokenizer(recipe.tokenizer, folder, device) if begun is None else begun.magvit
+    if begun is None:
+        draw_shards(folder, "strangers", recipe.tokenizer.shards, recipe.shard, recipe.image_size, processes)
+        magvit, tokenizer = train_image_tokenizer(recipe.tokenizer, folder, device), text_tokenizer(recipe, folder)
+    else:
+        magvit, tokenizer = begun.magvit, begun.tokenizer
+    config = small_config(recipe, tokenizer.size)
+    if begun is not None and replace(begun.config, fingerprint=config.fingerprint) != config:
+        raise CheckpointError(f"base '{start}' has other sizes than the recipe: start from one made by this recipe")
     codes: dict[str, np.ndarray] = {}
     for pool, shards in (("strangers", recipe.language.shards), ("residents", recipe.language.resident_shards)):
         draw_shards(folder, pool, shards, recipe.shard, recipe.image_size, processes)
         codes[pool] = encode_shards(magvit, folder, pool, shards, device)
-    tokenizer = text_tokenizer(recipe, folder) if begun is None else begun.tokenizer
-    config = small_config(recipe, tokenizer.size)
-    if begun is not None and replace(begun.config, fingerprint=config.fingerprint) != config:
-        raise CheckpointError(f"base '{start}' has other sizes than the recipe: start from one made by this recipe")
     black = np.zeros((1, recipe.image_size, recipe.image_size, 3), dtype=np.uint8)
     magvit = magvit.cpu()
     sequences = Sequences(Vocabulary.of(config, tokenizer.eot, tokenizer.size), tokenizer, config.text_length)
