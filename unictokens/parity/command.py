@@ -35,16 +35,19 @@ def run(folder: Path, tokenizer: Path | None = None) -> int:
         raise DataError(f"'{folder}' is no folder: name a folder of recorded vectors (*.safetensors)")
     if is_recording(folder):
         return _run_training(folder, tokenizer)
-    files = [Vectors.read(path) for path in sorted(folder.glob("*.safetensors"))]
-    if not files:
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
         raise DataError(f"'{folder}' holds no vector file: name a folder of recorded vectors (*.safetensors)")
-    texts = _tokenizer(folder, tokenizer) if any(_kind(file) in WITH_TEXT for file in files) else None
+    texts: TextTokenizer | None = None
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # recordings were made with one thread; sums of others may round differently
     try:
         failed = 0
-        for file in files:
-            for check in check_file(file, texts):
+        for path in paths:  # one file in memory at a time
+            vectors = Vectors.read(path)
+            if texts is None and _kind(vectors) in WITH_TEXT:
+                texts = _tokenizer(folder, tokenizer)
+            for check in check_file(vectors, texts):
                 verdict = "ok" if check.ok else "FAIL" + (f" ({check.note})" if check.note else "")
                 print(f"{check.name}  {check.difference:.3g}  {verdict}", flush=True)
                 failed += not check.ok

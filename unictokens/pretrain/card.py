@@ -75,7 +75,7 @@ package. It exists so that everything here runs on a CPU; it knows nothing of re
 
 ## Made by
 
-`python -m unictokens.pretrain FOLDER` with the recipe's defaults: the image tokenizer saw {tokenizer.steps:,} batches of {tokenizer.batch}
+`python -m unictokens.pretrain FOLDER` with the settings below: the image tokenizer saw {tokenizer.steps:,} batches of {tokenizer.batch}
 photos out of {tokenizer.shards * recipe.shard:,}; the transformer {language.steps:,} steps of {language.batch_generation} captions to draw and {language.batch_understanding} conversations,
 over {language.shards * recipe.shard:,} photos of anybody and {language.resident_shards * recipe.shard:,} of residents. AdamW, bfloat16 products, float32 weights.
 
