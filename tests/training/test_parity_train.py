@@ -4,7 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from unictokens.backbones.showo.vocabulary import Vocabulary
 from unictokens.concepts.tokenizer import TextTokenizer
 from unictokens.errors import DataError
 from unictokens.training import parity
@@ -41,3 +43,27 @@ def test_check_allows_no_more_than_it_says() -> None:
     assert Check("a", 0.0, 0.0).ok
     assert not Check("a", 1e-5, 1e-6).ok
     assert not Check("a", float("inf"), 1.0).ok
+
+
+def test_recorded_codes_replace_one_flipped_sign_near_zero_only(shared_data: Path) -> None:
+    recording = Recording(shared_data / "parity_train")
+    tokenizer = TextTokenizer.load(shared_data / "phi_tokenizer" / "tokenizer.json")
+    backbone = parity.recorded_backbone(recording, tokenizer)
+    side = backbone.info.image_size
+    picture = torch.zeros(1, 3, side, side)
+    mine_N = backbone.encode(picture)[0]
+    for flips, margin, replaced in ((1, 1e-5, True), (2, 1e-5, False), (1, 1e-3, False)):
+        recorded_N = mine_N.clone()
+        recorded_N[:flips] ^= 1
+        backbone.recorded_PN, backbone.margins_P = recorded_N[None], torch.tensor([margin])
+        assert torch.equal(backbone.encode(picture)[0], recorded_N if replaced else mine_N)
+
+
+def test_a_painted_picture_may_rarely_be_one_level_off(shared_data: Path) -> None:
+    recorded = torch.zeros(64, 64, 3, dtype=torch.uint8)
+    one, many, far = recorded.clone(), recorded + 1, recorded.clone()
+    one[0, 0, 0], far[0, 0, 0] = 1, 2
+    for mine, fine in ((recorded, True), (one, True), (many, False), (far, False)):
+        seen = parity.Comparison(Recording(shared_data / "parity_train"), Vocabulary(50295, 8192, 50256))
+        seen._picture("painted", mine, recorded)
+        assert seen.checks[0].ok is fine
