@@ -23,15 +23,17 @@ def test_training_follows_the_recording(shared_data: Path, name: str) -> None:
     assert {"input_ids", "labels", "mmu_codes", "t2i_codes", "codes_step35", "painted", "loss_t2i", "embed"} <= kinds
 
 
-def test_a_wrong_weight_decay_is_noticed(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["warmup", "bootstrap", "deepen"])
+def test_a_wrong_weight_decay_is_noticed(shared_data: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     config = Recording(shared_data / "parity_train_k4").config
-    warmup = replace(config.stages.warmup, optim=replace(config.stages.warmup.optim, weight_decay=0.0))
-    careless = replace(config, stages=replace(config.stages, warmup=warmup))
+    stage = getattr(config.stages, name)
+    wrong = replace(stage, optim=replace(stage.optim, weight_decay=0.0))
+    careless = replace(config, stages=replace(config.stages, **{name: wrong}))
     monkeypatch.setattr(parity.Recording, "config", careless)
     checks = compare(
         shared_data / "parity_train_k4", TextTokenizer.load(shared_data / "phi_tokenizer" / "tokenizer.json")
     )
-    assert any(check.name.startswith("warmup.rows") and not check.ok for check in checks)
+    assert any(check.name.startswith(f"{name}.rows") and not check.ok for check in checks)
 
 
 def test_folder_without_recording_is_refused(tmp_path: Path, tiny_tokenizer: TextTokenizer) -> None:

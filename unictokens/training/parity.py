@@ -31,10 +31,10 @@ from unictokens.training.step import Look
 
 RELATIVE = 1e-5
 """Allowed difference of losses, gradients and rows, relative to the largest recorded magnitude."""
-
-
 RELATIVE_ROWS = 3e-6
 """The same for rows of a stage with a large eps: tight enough to notice a wrong weight decay."""
+SMALL_EPS = 1e-7
+"""Below it, rounding of gradients is followed into the rows."""
 GRADIENT_FLOOR = 1e-6
 """Allowed difference of gradients that are themselves small: they are differences of terms near 1, in float32."""
 
@@ -60,17 +60,21 @@ class Check:
 
 @dataclass
 class Comparison:
-    """An observer that compares all it sees with the recording."""
+    """An observer that compares all it sees with the recording.
+
+    slack  by part of the rows, float64 [R, ...]: how far rounding of the gradients so far may have moved each number
+    """
 
     recording: Recording
     vocabulary: Vocabulary
     checks: list[Check] = field(default_factory=list)
+    slack: dict[str, Tensor] = field(default_factory=dict)
 
     def begun(self, state: RunState, beginning: Beginning) -> None:
         """Rows before the first step; perception, where it happened; the optimizer's settings."""
         stage = self.recording.stages[state.stage.name]
         for part, mine in zip(PARTS, beginning.tokens.tensors(), strict=True):
-            self._rows(f"{stage.name}.rows.000.{part}", mine, stage.at("rows", 0, part), stage)
+            self._rows(stage, 0, part, mine)
         trained = torch.tensor(state.setting.config.layout.rows(*state.stage.config.trains))
         self._equal(f"{stage.name}.trained", trained, stage.trained)
         optim, recorded = state.stage.config.optim, stage.optimizer
@@ -106,9 +110,9 @@ class Comparison:
         for part, gradient in zip(PARTS, look.gradients[0], strict=True):
             recorded = stage.at("step", number, f"grad_{part}")
             self._near(f"{name}.grad_{part}", gradient, recorded[stage.trained], GRADIENT_FLOOR)
+            self._count_rounding(stage, part, gradient, recorded)
         for part, rows in zip(PARTS, state.rows.tokens().tensors(), strict=True):
-            recorded = stage.at("rows", number, part)
-            self._rows(f"{stage.name}.rows.{number:03d}.{part}", rows.detach(), recorded, stage)
+            self._rows(stage, number, part, rows.detach())
 
     def _perceived(self, beginning: Beginning) -> None:
         tensors = self.recording.perception[0]
@@ -157,15 +161,37 @@ class Comparison:
         allowed = max(floor, RELATIVE * recorded.abs().max().item())
         self.checks.append(Check(name, _difference(mine, recorded), allowed))
 
-    def _rows(self, name: str, mine: Tensor, recorded: Tensor, stage: StageRecording) -> None:
-        """With a small eps, AdamW's first steps divide a gradient by its own size: where that is near eps, rounding of
-        1e-9 in the gradient moves a row by some thousandths of the learning rate.
+    def _count_rounding(self, stage: StageRecording, part: str, gradient: Tensor, recorded: Tensor) -> None:
+        """AdamW's step is a gradient over its own size: rounding by a share of that size moves a number by that share of lr.
+
+        With a tiny eps this is much where a gradient is tiny itself; a large eps hides it, and gets no slack.
         """
-        optim, largest = stage.optimizer, recorded.abs().max().item()
-        allowed = RELATIVE_ROWS * largest
-        if optim.eps < 1e-7:
-            allowed = max(RELATIVE * largest, min(7.5e-3 * optim.lr, 5e-5))
-        self.checks.append(Check(name, _difference(mine, recorded), allowed))
+        optim = stage.optimizer
+        if optim.eps < SMALL_EPS:
+            size = recorded[stage.trained].double().abs() + optim.eps
+            apart = (gradient.double() - recorded[stage.trained].double()).abs()
+            slack = self._slack(part, recorded)
+            slack[stage.trained] += optim.lr * apart / size
+            self.slack[part] = slack
+
+    def _slack(self, part: str, rows: Tensor) -> Tensor:
+        """The slack so far for `rows` [R, ...]; rows that are new in a stage have none."""
+        slack = torch.zeros(rows.shape, dtype=torch.float64)
+        before = self.slack.get(part, slack[:0])
+        slack[: len(before)] = before
+        return slack
+
+    def _rows(self, stage: StageRecording, number: int, part: str, mine: Tensor) -> None:
+        """Rows after step `number` (0: before the first). What the gradients' rounding explains, number by number, is not
+        counted: the difference is what is left."""
+        recorded = stage.at("rows", number, part)
+        slack = self._slack(part, recorded)
+        nearest = mine.double().clamp(recorded.double() - slack, recorded.double() + slack)
+        allowed = (RELATIVE if stage.optimizer.eps < SMALL_EPS else RELATIVE_ROWS) * recorded.abs().max().item()
+        moved = mine.double() - nearest
+        self.checks.append(
+            Check(f"{stage.name}.rows.{number:03d}.{part}", _difference(moved, torch.zeros_like(moved)), allowed)
+        )
 
 
 class SteadyShowO(ShowO):
