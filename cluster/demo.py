@@ -139,16 +139,15 @@ def _questions(record: ConceptRecord) -> list[ExamQuestion]:
 
 
 def _ask(console: Console, pipeline: Pipeline, name: str, question: ExamQuestion, folder: Path) -> Example:
-    text = question.question.replace("<image>", "").strip()
     photo = None if question.kind == "text_only" else question.image
-    answer = pipeline.ask(text, photo, decoding=ANSWER)
+    answer = pipeline.ask(question.text, photo, decoding=ANSWER)
     where = f" [{photo.parent.name}/{photo.name}]" if photo else ""
-    console.print(f"  {text}{where}  ->  {answer}  (expected: {question.answer})", markup=False)
+    console.print(f"  {question.text}{where}  ->  {answer}  (expected: {question.answer})", markup=False)
     kept = ""
     if photo is not None:
         kept = f"{name}-{photo.parent.name}-{photo.name}"
         write_bytes(folder / kept, photo.read_bytes())
-    return Example(name, text, answer=answer or "(nothing)", expected=question.answer, photo=kept)
+    return Example(name, question.text, answer=answer or "(nothing)", expected=question.answer, photo=kept)
 
 
 def _draw(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from unictokens.backbones.showo.attention import packed_mask, understanding_mask
 from unictokens.backbones.showo.image_tokenizer import Magvit, MagvitConfig
 from unictokens.backbones.showo.language_model import LanguageModel
 from unictokens.backbones.showo.vocabulary import IGNORE
@@ -18,9 +19,10 @@ from unictokens.pretrain import __main__ as command
 from unictokens.pretrain.attributes import SIZES, attribute_loss, attributes_of
 from unictokens.pretrain.card import measure_and_write
 from unictokens.pretrain.codebook import settle_codes, share_codes
-from unictokens.pretrain.codes import start_weights, train_image_tokenizer
+from unictokens.pretrain.codes import codes_kind, encode_shards, start_weights, train_image_tokenizer
 from unictokens.pretrain.language import asked_places, train_language_model
-from unictokens.pretrain.lessons import Lessons, corpus
+from unictokens.pretrain.lessons import Lessons, corpus, packed_positions
+from unictokens.pretrain.lineage import read_lineage
 from unictokens.pretrain.measure import agrees
 from unictokens.pretrain.pool import draw_pixels, draw_shards, photo_of, shard_path, to_network
 from unictokens.pretrain.recipe import LanguageRecipe, Recipe, TokenizerRecipe
@@ -44,7 +46,7 @@ TINY = Recipe(
     tokenizer=TokenizerRecipe(compiled=False, magvit=MAGVIT, shards=1, batch=4, steps=2, warmup_steps=1, soft_steps=1),
     language=LanguageRecipe(
         compiled=False, width=32, layers=1, heads=2, intermediate=64, text_vocabulary=300, shards=1, resident_shards=1,
-        batch_generation=2, batch_understanding=2, text_room=60, steps=2, warmup_steps=1,
+        batch_generation=2, batch_understanding=2, text_room=60, steps=2, warmup_steps=1, attributes_layer=1,
     ),
 )  # fmt: skip
 
@@ -64,7 +66,8 @@ def test_made_base_loads_and_gets_a_measured_card(base: Path) -> None:
 
 def lessons_of(base: Path) -> Lessons:
     backbone = load(str(base))
-    codes = [np.load(shard_path(base.parent, pool, "codes", 0)) for pool in ("strangers", "residents")]
+    kind = codes_kind(backbone.magvit)
+    codes = [np.load(shard_path(base.parent, pool, kind, 0)) for pool in ("strangers", "residents")]
     return Lessons(backbone.sequences, TINY.language, codes[0], codes[1], backbone.black_codes_N)
 
 
@@ -108,6 +111,30 @@ def test_state_round_trips_and_damage_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(StorageError, match=r"state\.safetensors"):
         load_state(path, other, fresh)
+
+
+def test_codes_of_another_image_tokenizer_are_not_reused(tmp_path: Path) -> None:
+    draw_shards(tmp_path, "strangers", 1, TINY.shard, TINY.image_size, processes=1)
+    codes = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        codes.append(encode_shards(Magvit(MAGVIT).eval(), tmp_path, "strangers", 1, "cpu"))
+    assert not np.array_equal(*codes)
+
+
+def test_packed_turns_do_not_see_each_other(base: Path) -> None:
+    """A turn of a packed conversation is answered as it would be alone, and stands where it would stand alone."""
+    backbone = load(str(base))
+    prefix = lessons_of(base).prefix
+    turns_BT = torch.tensor([[-1] * prefix + [0, 0, 0, 2, 2, -2]])
+    positions_BT = packed_positions(prefix, turns_BT)
+    assert positions_BT[0, prefix:].tolist() == [prefix, prefix + 1, prefix + 2, prefix, prefix + 1, prefix]
+    torch.manual_seed(0)
+    x_BTD = torch.randn(1, prefix + 6, backbone.info.width)
+    packed_BTD = backbone.language_model.hidden(x_BTD, packed_mask(prefix, turns_BT), positions_BT)
+    alone_BTD = torch.cat([x_BTD[:, :prefix], x_BTD[:, prefix + 3 : prefix + 5]], dim=1)
+    alone_BTD = backbone.language_model.hidden(alone_BTD, understanding_mask(prefix, prefix + 2))
+    assert torch.allclose(packed_BTD[:, prefix + 3 : prefix + 5], alone_BTD[:, prefix:], atol=1e-5)
 
 
 def test_photos_follow_from_their_seeds() -> None:
@@ -177,10 +204,15 @@ def test_sharing_leaves_trained_rows_as_they_are(base: Path) -> None:
 
 
 def test_a_base_is_trained_on(base: Path, tmp_path: Path) -> None:
-    """Its tokenizers are kept, its transformer changes; a base of other sizes is refused."""
-    first, second = load(str(base)), load(str(command.pretrain(TINY, tmp_path, "cpu", 1, start=str(base))))
+    """Its transformer changes, its image tokenizer as far as asked, and the card tells of it; other sizes are refused."""
+    kept = replace(TINY, tokenizer=replace(TINY.tokenizer, steps=0))
+    on = command.pretrain(kept, tmp_path, "cpu", 1, start=str(base))
+    first, second = load(str(base)), load(str(on))
+    assert [run.fingerprint for run in read_lineage(on)] == [first.info.fingerprint, second.info.fingerprint]
     assert same(first.magvit, second.magvit) and first.tokenizer.to_json() == second.tokenizer.to_json()
     assert not same(first.language_model, second.language_model)
+    changed = load(str(command.pretrain(TINY, tmp_path / "changed", "cpu", 1, start=str(base))))
+    assert not same(first.magvit, changed.magvit)
     wide = replace(TINY, language=replace(TINY.language, width=64))
     with pytest.raises(CheckpointError, match="other sizes"):
         command.pretrain(wide, tmp_path / "wide", "cpu", 1, start=str(base))

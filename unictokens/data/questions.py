@@ -20,8 +20,8 @@ from torch import Generator
 from unictokens.atomic import write_bytes, write_json
 from unictokens.data.catalog import STAGES, Catalog
 from unictokens.data.folder import BLACK
-from unictokens.data.records import ConceptRecord, Dialogue, Exchange
-from unictokens.data.samples import EVALUATION_NAME, IMAGE_MARK
+from unictokens.data.records import IMAGE_MARK, ConceptRecord, Dialogue, Exchange
+from unictokens.data.samples import EVALUATION_NAME
 from unictokens.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from unictokens.errors import DataError, StorageError
 
 Kind = Literal["object", "live_subject"]
 ExamKind = Literal["rec", "vqa", "text_only", "choice"]
+IMAGE_MARK = "<image>"
 PLAIN_CONDITIONS = "conditions"
 """Key of drawing conditions that came as a plain list."""
 
@@ -45,6 +46,11 @@ class ExamQuestion:
     answer: str
     image: Path | None
     number: int = 0
+
+    @property
+    def text(self) -> str:
+        """The question without its mark of where the picture stands."""
+        return self.question.replace(IMAGE_MARK, "").strip()
 
     @property
     def positive(self) -> bool:

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from unictokens.backbones.base import Turn
 from unictokens.concepts.layout import Group, TokenLayout
 from unictokens.concepts.prompt import Prompt, fill, identifier, introduction, join, subject
-from unictokens.data.records import ConceptRecord, Dialogue
+from unictokens.data.records import IMAGE_MARK, ConceptRecord, Dialogue
 
-IMAGE_MARK = "<image>"
 EVALUATION_NAME = "sks"
 """Placeholder of the concept in the shared evaluation prompts."""
 

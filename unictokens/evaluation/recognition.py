@@ -7,8 +7,7 @@ Scored as the published evaluation does: a positive counts when the answer conta
 from dataclasses import dataclass
 
 from unictokens.backbones.base import Decoding
-from unictokens.data.records import ConceptRecord, ExamQuestion
-from unictokens.data.samples import IMAGE_MARK
+from unictokens.data.records import ConceptRecord
 from unictokens.errors import DataError
 from unictokens.pipeline import Pipeline
 
@@ -42,11 +41,7 @@ def measure_recognition(pipeline: Pipeline, record: ConceptRecord, decoding: Dec
             f"test_data/{record.name}.json has {len(positives)} positive and {len(negatives)} negative recognition "
             "questions: it needs both"
         )
-    said = pipeline.ask_all([(_text(question), question.image) for question in [*positives, *negatives]], decoding)
+    said = pipeline.ask_all([(question.text, question.image) for question in [*positives, *negatives]], decoding)
     yes = ["yes" in answer.lower() for answer in said[: len(positives)]]
     no = ["no" in answer.lower() for answer in said[len(positives) :]]
     return Recognition(sum(yes) / len(yes), sum(no) / len(no), len(yes), len(no))
-
-
-def _text(question: ExamQuestion) -> str:
-    return question.question.replace(IMAGE_MARK, "").strip()

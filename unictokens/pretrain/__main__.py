@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from unictokens.atomic import write_bytes
+from unictokens.backbones.showo.places import locate
 from unictokens.backbones.showo.sequence import Sequences
 from unictokens.backbones.showo.vocabulary import Vocabulary
 from unictokens.backbones.showo.weights import load
@@ -25,8 +26,9 @@ from unictokens.pretrain.card import measure_and_write
 from unictokens.pretrain.codes import encode_shards, train_image_tokenizer
 from unictokens.pretrain.language import train_language_model
 from unictokens.pretrain.lessons import Lessons, corpus
+from unictokens.pretrain.lineage import Run, read_lineage, write_lineage
 from unictokens.pretrain.pool import draw_shards, to_network
-from unictokens.pretrain.recipe import LanguageRecipe, Recipe
+from unictokens.pretrain.recipe import LanguageRecipe, Recipe, TokenizerRecipe
 
 CORPUS_PHOTOS = 1_500
 
@@ -43,18 +45,16 @@ def text_tokenizer(recipe: Recipe, folder: Path) -> TextTokenizer:
 def pretrain(recipe: Recipe, folder: Path, device: str, processes: int, start: str | None = None) -> Path:
     """Run the whole recipe; returns the backbone folder.
 
-    With `start`, a backbone of the recipe's sizes, its tokenizers are kept and its transformer is trained on.
-    Raises CheckpointError for a start of other sizes.
+    With `start`, a backbone of the recipe's sizes, its text tokenizer is kept, its image tokenizer is trained on for the
+    recipe's steps (0 keeps it), and so is its transformer. Raises CheckpointError for a start of other sizes.
     """
     begun = None if start is None else load(start)
-    if begun is None:
-        draw_shards(folder, "strangers", recipe.tokenizer.shards, recipe.shard, recipe.image_size, processes)
-        magvit, tokenizer = train_image_tokenizer(recipe.tokenizer, folder, device), text_tokenizer(recipe, folder)
-    else:
-        magvit, tokenizer = begun.magvit, begun.tokenizer
+    tokenizer = text_tokenizer(recipe, folder) if begun is None else begun.tokenizer
     config = small_config(recipe, tokenizer.size)
     if begun is not None and replace(begun.config, fingerprint=config.fingerprint) != config:
         raise CheckpointError(f"base '{start}' has other sizes than the recipe: start from one made by this recipe")
+    draw_shards(folder, "strangers", recipe.tokenizer.shards, recipe.shard, recipe.image_size, processes)
+    magvit = train_image_tokenizer(recipe.tokenizer, folder, device, start=None if begun is None else begun.magvit)
     codes: dict[str, np.ndarray] = {}
     for pool, shards in (("strangers", recipe.language.shards), ("residents", recipe.language.resident_shards)):
         draw_shards(folder, pool, shards, recipe.shard, recipe.image_size, processes)
@@ -66,7 +66,9 @@ def pretrain(recipe: Recipe, folder: Path, device: str, processes: int, start: s
     lessons = Lessons(sequences, recipe.language, codes["strangers"], codes["residents"], black_N)
     weights = None if begun is None else begun.language_model.float()
     model = train_language_model(config, lessons, recipe.language, folder, device, start=weights)
-    assemble(folder / "base", config, model, magvit, tokenizer)
+    fingerprint = assemble(folder / "base", config, model, magvit, tokenizer)
+    before = [] if start is None else read_lineage(locate(start).config.parent)
+    write_lineage(folder / "base", [*before, Run.of(fingerprint, recipe)])
     return folder / "base"
 
 
@@ -78,12 +80,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=2, help="processes that draw photos (default 2)")
     parser.add_argument("--start", metavar="BASE", help="train this base on (a folder, or mini) instead of a new one")
     parser.add_argument("--steps", type=int, help="steps of the transformer, instead of the recipe's")
+    parser.add_argument(
+        "--tokenizer-steps", type=int, help="steps of the image tokenizer, instead of the recipe's; with --start: 0"
+    )
     parser.add_argument("--seed", type=int, help="seed of the transformer's lessons, instead of the recipe's")
     parser.add_argument("--measure", action="store_true", help="only measure FOLDER/base and write its model card")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     changed = {name: value for name in ("steps", "seed") if (value := getattr(options, name)) is not None}
-    recipe = Recipe(language=replace(LanguageRecipe(), **changed))
+    tokenizer_steps = options.tokenizer_steps
+    if tokenizer_steps is None:
+        tokenizer_steps = TokenizerRecipe.steps if options.start is None else 0
+    recipe = Recipe(
+        tokenizer=replace(TokenizerRecipe(), steps=tokenizer_steps), language=replace(LanguageRecipe(), **changed)
+    )
     try:
         base = (
             options.folder / "base"

@@ -1,7 +1,7 @@
-"""What a photo shows as class numbers: dense supervision of the base's view of images, by a head that is dropped afterwards.
+"""What a photo shows as class numbers: dense supervision of the base's view of images, by heads that are dropped afterwards.
 
-Answers are a few words per photo; these fifteen numbers per photo tell the transformer at once what to look for, fine
-identity included, for which the base has no words.
+Answers are a few words per photo; these fifteen numbers per photo tell a net at once what to look for, fine identity
+included, for which the base has no words. One head makes the image tokenizer spend its bits on them, one the transformer.
 """
 
 import torch
@@ -45,12 +45,33 @@ class AttributeHead(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.norm = nn.LayerNorm(2 * width)
         self.linear = nn.Linear(2 * width, sum(SIZES))
 
     def forward(self, image_BND: Tensor) -> Tensor:
         """Hidden states [B, N, D] of an image block, its end last, to logits float32 [B, sum of SIZES]."""
         pooled_BD = torch.cat([image_BND.mean(dim=1), image_BND[:, -1]], dim=1)
-        return self.linear(pooled_BD).float()
+        return self.linear(self.norm(pooled_BD)).float()
+
+
+class CodeHead(nn.Module):
+    """A small convolutional net on the bits of a picture's codes, as a probe would be."""
+
+    def __init__(self, bits: int, width: int = 64) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(bits, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(16 * width, sum(SIZES)),
+        )
+
+    def forward(self, bits_BCHW: Tensor) -> Tensor:
+        """Bits [B, C, H, W] to logits float32 [B, sum of SIZES]."""
+        return self.layers(bits_BCHW).float()
 
 
 def attribute_loss(logits_BL: Tensor, attributes_BA: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Write the model card of a small base: what it is, how it was made, what it was measured to do."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from unictokens.atomic import write_bytes
@@ -10,6 +10,7 @@ from unictokens.backbones.showo.weights import load
 from unictokens.data.toyland.residents import LOOKALIKES, resident_questions
 from unictokens.data.toyland.roster import roster
 from unictokens.pretrain.codes import mean_error
+from unictokens.pretrain.lineage import Run, lineage_table, read_lineage
 from unictokens.pretrain.measure import (
     Score,
     draw_descriptions,
@@ -56,28 +57,29 @@ def write_card(
     path: Path,
     info: BackboneInfo,
     recipe: Recipe,
+    runs: Sequence[Run],
     rebuilding_error: float,
     answers: Mapping[str, Score],
     residents: Mapping[str, Score],
     drawings: Mapping[str, Score],
     probes: Mapping[str, Score],
 ) -> None:
-    """Write `MODEL_CARD.md` from measured numbers only."""
-    tokenizer, language = recipe.tokenizer, recipe.language
+    """Write `MODEL_CARD.md` from measured numbers only; `recipe` says what was held out, `runs` how the base was made."""
     text = f"""# Mini base
 
 A small Show-o (the classes of the published model, small sizes) that knows only Toyland, the drawn world of this
 package. It exists so that everything here runs on a CPU; it knows nothing of real photos.
 
-- {info.image_size} px images, {info.codes} codes of {tokenizer.magvit.bits} bits; width {info.width}, {language.layers} layers, {language.heads} heads; vocabulary {info.vocabulary:,}
+- {info.image_size} px images, {info.codes} codes; width {info.width}; vocabulary {info.vocabulary:,}
 - fingerprint of the frozen weights: `{info.fingerprint}`
 - licence: Apache-2.0, like the code; trained on drawings made by this package only
 
 ## Made by
 
-`python -m unictokens.pretrain FOLDER` with the settings below: the image tokenizer saw {tokenizer.steps:,} batches of {tokenizer.batch}
-photos out of {tokenizer.shards * recipe.shard:,}; the transformer {language.steps:,} steps of {language.batch_generation} captions to draw and {language.batch_understanding} conversations,
-over {language.shards * recipe.shard:,} photos of anybody and {language.resident_shards * recipe.shard:,} of residents. AdamW, bfloat16 products, float32 weights.
+Runs of `python -m unictokens.pretrain FOLDER`, each but the first with `--start` on the one before; a run without steps of
+the image tokenizer keeps it. AdamW, bfloat16 products, float32 weights.
+
+{lineage_table(runs)}
 
 ## Measured
 
@@ -101,10 +103,10 @@ drawing and reading together, so it is a lower bound of neither):
 
 {table(drawings)}
 
-## Settings
+## Settings of the last run
 
 ```
-{asdict(recipe)}
+{json.dumps(runs[-1].recipe, indent=1) if runs else "not recorded"}
 ```
 """
     write_bytes(path, text.encode())
@@ -126,6 +128,7 @@ def measure_and_write(folder: Path, recipe: Recipe) -> None:
         folder / "MODEL_CARD.md",
         backbone.info,
         recipe,
+        read_lineage(folder),
         mean_error(backbone.magvit, pixels),
         answers,
         by_name,

@@ -1,8 +1,10 @@
 """Train the image tokenizer (MAGVIT-v2 with look-up-free quantisation) on drawn photos."""
 
+import hashlib
 import logging
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ from torch.nn import functional
 
 from unictokens.backbones.showo.image_tokenizer import Magvit
 from unictokens.backbones.showo.magvit_layers import ResidualBlock, SpatialAttention
-from unictokens.pretrain.pool import save_array, shard_path, to_network
+from unictokens.pretrain.attributes import CodeHead, attribute_hits, attribute_loss, attributes_of
+from unictokens.pretrain.pool import photo_of, save_array, shard_path, to_network
 from unictokens.pretrain.recipe import TokenizerRecipe
 from unictokens.pretrain.state import load_state, save_state
 
@@ -62,70 +65,100 @@ def start_weights(model: Magvit) -> None:
             nn.init.zeros_(layer.proj_out.weight)
 
 
-def train_image_tokenizer(recipe: TokenizerRecipe, folder: Path, device: str, until: int | None = None) -> Magvit:
+class Pupil(nn.Module):
+    """What is trained together: the image tokenizer, and the attribute head that only the training needs."""
+
+    def __init__(self, recipe: TokenizerRecipe, start: Magvit | None) -> None:
+        super().__init__()
+        self.magvit = Magvit(recipe.magvit)
+        if start is None:
+            start_weights(self.magvit)
+        else:
+            self.magvit.load_state_dict(start.state_dict())
+        self.attributes = CodeHead(recipe.magvit.bits)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The loss of a batch, and its parts worth watching."""
+
+    pupil: Pupil
+    recipe: TokenizerRecipe
+    weights_HW: Tensor
+
+    def __call__(self, images_BCHW: Tensor, binary: Tensor, attributes_BA: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, rebuilding error, and attribute logits [B, sum of SIZES]; `binary` bool [B, bits, h, w] says which bits are signs."""
+        recipe, magvit = self.recipe, self.pupil.magvit
+        with torch.autocast(images_BCHW.device.type, torch.bfloat16):
+            z_BCHW = magvit.encode_bits(images_BCHW).float()
+            soft_BCHW = torch.tanh(z_BCHW)
+            signs_BCHW = torch.where(z_BCHW > 0, 1.0, -1.0)
+            # Straight through: where bits are binary the decoder sees signs, the encoder gets tanh's gradient.
+            bits_BCHW = soft_BCHW + torch.where(binary, signs_BCHW - soft_BCHW, 0.0).detach()
+            rebuilt_BCHW = magvit.decoder(bits_BCHW).float()
+            logits_BL = self.pupil.attributes(bits_BCHW)
+        rebuilding = reconstruction_loss(images_BCHW, rebuilt_BCHW, self.weights_HW, recipe.edges)
+        loss = rebuilding + recipe.attributes * attribute_loss(logits_BL, attributes_BA)
+        commitment = (soft_BCHW - signs_BCHW).square().mean()
+        return loss + recipe.entropy * entropy_loss(z_BCHW) + recipe.commitment * commitment, rebuilding, logits_BL
+
+
+def learning_rate(recipe: TokenizerRecipe, step: int) -> float:
+    """Linear warm-up under a cosine that falls to a fiftieth."""
+    warm = min(1.0, (step + 1) / recipe.warmup_steps)
+    return recipe.lr * warm * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps)))
+
+
+def train_image_tokenizer(
+    recipe: TokenizerRecipe, folder: Path, device: str, until: int | None = None, start: Magvit | None = None
+) -> Magvit:
     """Train on the first pixel shards of `folder`, or go on from `folder/codes.state.safetensors`; returns the tokenizer in float32 on the CPU.
+
+    Without such a state, training begins from `start`'s weights, with binary bits at once, or from random ones.
 
     Matrix products run in bfloat16, weights and optimizer stay float32. `until` stops early, after that many steps in all;
     what follows later is what would have followed at once.
     """
     torch.manual_seed(recipe.seed)
-    model = Magvit(recipe.magvit)
-    start_weights(model)
-    model = model.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=1e-4)
+    pupil = Pupil(recipe, start).to(device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(pupil.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=1e-4)
     state = folder / "codes.state.safetensors"
-    done = load_state(state, model, optimizer)
+    done = load_state(state, pupil, optimizer)
     last = recipe.steps if until is None else min(until, recipe.steps)
     if done >= last:
-        return model.eval().cpu()
+        return pupil.magvit.eval().cpu()
     pixels = np.concatenate(
         [np.load(shard_path(folder, "strangers", "pixels", shard)) for shard in range(recipe.shards)]
     )
-
-    weights_HW = centre_weights(pixels.shape[1], pixels.shape[2], recipe.centre).to(device)
-
-    def losses(images_BCHW: Tensor, binary: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(device, torch.bfloat16):
-            z_BCHW = model.encode_bits(images_BCHW).float()
-            soft_BCHW = torch.tanh(z_BCHW)
-            signs_BCHW = torch.where(z_BCHW > 0, 1.0, -1.0)
-            # Straight through: where bits are binary the decoder sees signs, the encoder gets tanh's gradient.
-            bits_BCHW = soft_BCHW + torch.where(binary, signs_BCHW - soft_BCHW, 0.0).detach()
-            rebuilt_BCHW = model.decoder(bits_BCHW).float()
-        rebuilding = reconstruction_loss(images_BCHW, rebuilt_BCHW, weights_HW, recipe.edges)
-        commitment = (soft_BCHW - signs_BCHW).square().mean()
-        return rebuilding + recipe.entropy * entropy_loss(z_BCHW) + recipe.commitment * commitment, rebuilding
-
+    attributes_PA = torch.tensor([attributes_of(photo_of(seed)) for seed in range(len(pixels))])
+    losses = Losses(pupil, recipe, centre_weights(pixels.shape[1], pixels.shape[2], recipe.centre).to(device))
     fast_losses = torch.compile(losses) if recipe.compiled else losses
-    started = time.monotonic()
+    started, hits = time.monotonic(), []
     for step in range(done, last):
-        warm = min(1.0, (step + 1) / recipe.warmup_steps)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.lr * warm * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps)))
+            group["lr"] = learning_rate(recipe, step)
         rng = np.random.default_rng((recipe.seed, step))
         chosen = rng.integers(len(pixels), size=recipe.batch)
         images_BCHW = to_network(pixels[chosen]).to(device, memory_format=torch.channels_last)
         # An auto-encoder learns much faster through soft bits: each bit is binary with a probability that grows to 1.
-        share = min(1.0, step / max(1, recipe.soft_steps))
+        share = 1.0 if start is not None else min(1.0, step / max(1, recipe.soft_steps))
         grid = tuple(side // recipe.magvit.factor for side in images_BCHW.shape[2:])
         binary = torch.from_numpy(rng.random((recipe.batch, recipe.magvit.bits, *grid)) < share).to(device)
-        loss, rebuilding = fast_losses(images_BCHW, binary)
+        attributes_BA = attributes_PA[torch.from_numpy(chosen)].to(device)
+        loss, rebuilding, logits_BL = fast_losses(images_BCHW, binary, attributes_BA)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
         optimizer.step()
+        hits.append(attribute_hits(logits_BL.detach(), attributes_BA).cpu().numpy())
         if (step + 1) % 100 == 0:
             rate = (step + 1 - done) / (time.monotonic() - started)
-            logger.info(
-                "image tokenizer step %d: loss %.4f, rebuilding %.4f, %.2f steps/s",
-                step + 1,
-                loss.item(),
-                rebuilding.item(),
-                rate,
-            )
+            words = "image tokenizer step %d: loss %.4f, rebuilding %.4f, %.2f steps/s; attributes right %s"
+            shares = np.mean(hits[-100:], axis=0).round(2).tolist()
+            logger.info(words, step + 1, loss.item(), rebuilding.item(), rate, shares)
         if (step + 1) % 500 == 0 or step + 1 == last:
-            save_state(state, model, optimizer, step + 1)
-    return model.eval().cpu()
+            save_state(state, pupil, optimizer, step + 1)
+    return pupil.magvit.eval().cpu()
 
 
 @torch.no_grad()
@@ -136,13 +169,22 @@ def mean_error(model: Magvit, pixels_BHWC: np.ndarray) -> float:
     return float(functional.l1_loss(rebuilt_BCHW.clamp(-1.0, 1.0), images_BCHW) * 127.5)
 
 
+def codes_kind(model: Magvit) -> str:
+    """Kind of shard that holds the codes of this image tokenizer and of no other."""
+    digest = hashlib.sha256()
+    for tensor in model.encoder.state_dict().values():
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    return f"codes-{digest.hexdigest()[:12]}"
+
+
 @torch.no_grad()
 def encode_shards(model: Magvit, folder: Path, pool: str, shards: int, device: str) -> np.ndarray:
-    """Codes int16 [photos, N] of a pool's pixel shards, computed once and kept as code shards beside them."""
+    """Codes int16 [photos, N] of a pool's pixel shards, computed once per image tokenizer and kept beside them."""
+    kind = codes_kind(model)
     model = model.to(device)
     found = []
     for shard in range(shards):
-        path = shard_path(folder, pool, "codes", shard)
+        path = shard_path(folder, pool, kind, shard)
         if not path.is_file():
             pixels = np.load(shard_path(folder, pool, "pixels", shard))
             parts = [

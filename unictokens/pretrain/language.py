@@ -101,36 +101,39 @@ class Pupil(nn.Module):
 class Losses:
     """Mean cross-entropies of both kinds of batch; the transformer itself is compiled, logits only where labels are."""
 
-    def __init__(self, pupil: Pupil, prefix: int, device: str, compiled: bool) -> None:
+    def __init__(self, pupil: Pupil, prefix: int, device: str, recipe: LanguageRecipe) -> None:
         self.model, self.attributes, self.device = pupil.language, pupil.attributes, device
-        self.image = slice(1, prefix)
+        self.image, self.middle = slice(1, prefix), recipe.attributes_layer
         self.bank = ConceptBank.empty(self.model.width).to(device)
-        self.hidden = self.model.compiled_hidden() if compiled else self.model.hidden
+        self.hidden = self.model.compiled_hidden_and_middle() if recipe.compiled else self.model.hidden_and_middle
 
     def drawings(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of hidden codes and image ends, where every place predicts itself."""
-        h_BTD = self._hidden(batch)
+        h_BTD, _ = self._hidden(batch)
         return self._entropy(h_BTD, batch.labels_BT.to(self.device), shift=0, first=1.0)
 
     def conversations(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Cross-entropy of answers, cross-entropy of the photos' attributes, and the share of right attributes [A]."""
-        h_BTD = self._hidden(batch)
+        h_BTD, middle_BTD = self._hidden(batch)
         answers = self._entropy(h_BTD, batch.labels_BT.to(self.device), shift=1, first=FIRST_WORDS)
         assert batch.attributes_BA is not None
         attributes_BA = batch.attributes_BA.to(self.device)
         with torch.autocast(self.device, torch.bfloat16):
-            logits_BL = self.attributes(h_BTD[:, self.image])
+            logits_BL = self.attributes(middle_BTD[:, self.image])
         with torch.no_grad():
             hits_A = attribute_hits(logits_BL, attributes_BA)
         return answers, attribute_loss(logits_BL, attributes_BA), hits_A
 
-    def _hidden(self, batch: Batch) -> Tensor:
+    def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
         ids_BT = batch.ids_BT.to(self.device)
         none_BS = torch.zeros(len(ids_BT), 0, dtype=torch.long, device=self.device)
         with torch.autocast(self.device, torch.bfloat16):
             # Written-out attention beats the fused kernel's backward on a CPU at these lengths; it adds its mask.
             mask = torch.zeros(batch.mask.shape).masked_fill(~batch.mask, torch.finfo(torch.bfloat16).min)
-            return self.hidden(self.model.embed(ids_BT, self.bank, none_BS), mask.to(self.device))
+            positions = None if batch.positions_BT is None else batch.positions_BT.to(self.device)
+            return self.hidden(
+                self.model.embed(ids_BT, self.bank, none_BS), mask.to(self.device), positions, self.middle
+            )
 
     def _entropy(self, h_BTD: Tensor, labels_BT: Tensor, shift: int, first: float) -> Tensor:
         places_M, asked_M, weights_M = asked_places(labels_BT, shift, first)
@@ -186,7 +189,7 @@ def train_language_model(
     state = folder / "language.state.safetensors"
     done = load_state(state, pupil, optimizer)
     last = recipe.steps if until is None else min(until, recipe.steps)
-    losses = Losses(pupil, lessons.prefix, device, recipe.compiled)
+    losses = Losses(pupil, lessons.prefix, device, recipe)
     started, seen, hits = time.monotonic(), [], []
     for step, (drawings, conversations) in enumerate(batches(lessons, done, last), start=done):
         for group in optimizer.param_groups:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from unictokens.backbones.showo.attention import drawing_mask, understanding_mask
+from unictokens.backbones.showo.attention import drawing_mask, packed_mask
 from unictokens.backbones.showo.sequence import Sequences
 from unictokens.backbones.showo.vocabulary import IGNORE
 from unictokens.data.toyland import (
@@ -42,12 +43,14 @@ START_SHARE = 0.5
 class Batch:
     """Sequences of one kind: ids and labels int64 [B, T] (labels say what stands at a place), mask bool [B or 1, 1, T, T].
 
-    attributes_BA int64 [B, A], the photos' class numbers, -100 where there is no photo; conversations only.
+    For conversations only: positions_BT int64 [B, T], as packed turns each begin where the text begins; attributes_BA
+    int64 [B, A], the photos' class numbers, -100 where there is no photo.
     """
 
     ids_BT: Tensor
     labels_BT: Tensor
     mask: Tensor
+    positions_BT: Tensor | None = None
     attributes_BA: Tensor | None = None
 
 
@@ -77,13 +80,17 @@ class Lessons:
     def conversations(self, step: int) -> Batch:
         """Photos, each with as many questions as fit the text room; labels are the answers."""
         rng = np.random.default_rng((self.recipe.seed, step, 1))
-        rows, attributes = [], []
+        rows, turns, attributes = [], [], []
         for _ in range(self.recipe.batch_understanding):
             asked, codes_N, photo = self._topic(rng)
-            rows.append(self._conversation(asked, codes_N, rng))
+            ids, labels, turn = self._conversation(asked, codes_N, rng)
+            rows.append((ids, labels))
+            turns.append(turn)
             attributes.append([IGNORE] * len(SIZES) if photo is None else attributes_of(photo))
         ids_BT, labels_BT = _stack(rows)
-        return Batch(ids_BT, labels_BT, understanding_mask(self.prefix, ids_BT.shape[1]), torch.tensor(attributes))
+        turns_BT = torch.tensor(turns)
+        mask, positions_BT = packed_mask(self.prefix, turns_BT), packed_positions(self.prefix, turns_BT)
+        return Batch(ids_BT, labels_BT, mask, positions_BT, torch.tensor(attributes))
 
     @property
     def prefix(self) -> int:
@@ -125,17 +132,33 @@ class Lessons:
 
     def _conversation(
         self, asked: list[Question], codes_N: Tensor, rng: np.random.Generator
-    ) -> tuple[list[int], list[int]]:
+    ) -> tuple[list[int], list[int], list[int]]:
+        """Ids, labels, and the number of the turn that each place belongs to."""
         vocabulary, room = self.sequences.vocabulary, self.recipe.text_room
-        ids: list[int] = [vocabulary.eot] if rng.random() < START_SHARE else []
-        labels = [IGNORE] * len(ids)
-        for at in rng.permutation(len(asked)):
+        packed = rng.random() < self.recipe.packed
+        start = [vocabulary.eot] if rng.random() < START_SHARE else []
+        ids: list[int] = []
+        labels: list[int] = []
+        turns: list[int] = []
+        for number, at in enumerate(rng.permutation(len(asked))):
             more_ids, more_labels = self.sequences.conversation([((asked[at].question,), (asked[at].answer,))])
+            if start and (packed or not ids):
+                more_ids, more_labels = start + more_ids, [IGNORE] * len(start) + more_labels
             if len(ids) + len(more_ids) <= room:
                 ids, labels = ids + more_ids, labels + more_labels
+                turns += [number if packed else 0] * len(more_ids)
         padding = room - len(ids)
         prefix = self.sequences.image_prefix(self.sequences.code_ids(codes_N))
-        return prefix + ids + [vocabulary.pad] * padding, [IGNORE] * len(prefix) + labels + [IGNORE] * padding
+        ids, labels = prefix + ids + [vocabulary.pad] * padding, [IGNORE] * len(prefix) + labels + [IGNORE] * padding
+        return ids, labels, [-1] * len(prefix) + turns + [-2] * padding
+
+
+def packed_positions(prefix: int, turns_BT: Tensor) -> Tensor:
+    """Positions int64 [B, T]: the text of every turn is counted on from the `prefix` places of task and image."""
+    places_T = torch.arange(turns_BT.shape[1])
+    begins_BT = functional.pad(turns_BT[:, 1:] != turns_BT[:, :-1], (1, 0), value=True)
+    first_BT = torch.where(begins_BT, places_T, 0).cummax(dim=1).values
+    return torch.where(places_T < prefix, places_T, places_T - first_BT + prefix)
 
 
 def _stack(rows: list[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ def draw_pixels(seeds: range, size: int, pool: str = "strangers") -> np.ndarray:
 
 
 def shard_path(folder: Path, pool: str, kind: str, shard: int) -> Path:
-    """Where shard number `shard` of a pool's `kind` ("pixels" or "codes") lies."""
+    """Where shard number `shard` of a pool's `kind` ("pixels", or codes of an image tokenizer) lies."""
     return folder / pool / kind / f"{shard:04d}.npy"
 
 

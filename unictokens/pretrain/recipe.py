@@ -15,6 +15,7 @@ class TokenizerRecipe:
     entropy        weight of the look-up-free quantiser's entropy term: bits sure of themselves, used equally often
     commitment     weight of the squared distance between encoder outputs and their signs
     edges          weight of the error of horizontal and vertical differences, which keeps outlines sharp
+    attributes     weight of naming a photo's attributes from its bits, by a head that is dropped afterwards (see `attributes`)
     centre         how much more an error in the middle of the picture weighs, where the figure stands, than one in a corner
     """
 
@@ -37,6 +38,7 @@ class TokenizerRecipe:
     entropy: float = 0.02
     commitment: float = 0.05
     edges: float = 1.0
+    attributes: float = 0.2
     centre: float = 3.0
     seed: int = 1
 
@@ -49,7 +51,9 @@ class LanguageRecipe:
     text_room      text ids kept beside the image in an understanding sequence, longer conversations are cut at a turn
     caption_room   text ids of a caption
     residents      share of drawings and of conversations that are about residents
+    packed         share of conversations whose turns do not see each other: what one answer tells, the next must see by itself
     attributes_weight  weight of naming a photo's attributes by a head that is dropped afterwards (see `attributes`)
+    attributes_layer   layers before that head: the layers after it can still carry to an answer what it made the image tell
     """
 
     compiled: bool = True
@@ -59,22 +63,24 @@ class LanguageRecipe:
     intermediate: int = 1024
     text_vocabulary: int = 1_100
     text_length: int = 128
-    shards: int = 10
-    resident_shards: int = 6
+    shards: int = 16
+    resident_shards: int = 8
     batch_generation: int = 16
     batch_understanding: int = 24
     text_room: int = 120
     caption_room: int = 30
     residents: float = 0.4
+    packed: float = 0.75
     steps: int = 2_300
     lr: float = 1.5e-3
     final_lr: float = 5e-5
     warmup_steps: int = 300
     weight_decay: float = 0.02
     condition_dropout: float = 0.1
-    understanding_weight: float = 1.0
+    understanding_weight: float = 2.0
     generation_weight: float = 0.7
     attributes_weight: float = 1.0
+    attributes_layer: int = 3
     seed: int = 2
 
 

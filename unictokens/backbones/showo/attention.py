@@ -30,3 +30,14 @@ def understanding_mask(prefix: int, length: int) -> Tensor:
     seen_TT = torch.ones(length, length, dtype=torch.bool).tril()
     seen_TT[:, :prefix] = True
     return seen_TT[None, None]
+
+
+def packed_mask(prefix: int, turns_BT: Tensor) -> Tensor:
+    """bool [B, 1, T, T]: as `understanding_mask`, but text sees only the text of its own turn.
+
+    turns_BT int64 [B, T] numbers the turn a place belongs to; so many conversations about one image share its places.
+    """
+    seen_TT = understanding_mask(prefix, turns_BT.shape[1])[0, 0]
+    same_BTT = turns_BT[:, :, None] == turns_BT[:, None, :]
+    same_BTT[:, :, :prefix] = True
+    return (seen_TT & same_BTT)[:, None]

@@ -148,14 +148,30 @@ class LanguageModel(nn.Module):
         )
         return output.last_hidden_state
 
-    def compiled_hidden(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """`hidden` through torch.compile, for training at fixed shapes (the first call takes about a minute).
+    def hidden_and_middle(
+        self, x_BTD: Tensor, mask: Tensor, positions: Tensor | None, layers: int
+    ) -> tuple[Tensor, Tensor]:
+        """Final hidden states as `hidden` gives them, and those after the first `layers` layers, both [B, T, D].
+
+        mask [B or 1, 1, T, T], additive float where attention is "eager"; positions int64 [B, T] or None to count on.
+        """
+        output = self.showo.model(
+            inputs_embeds=x_BTD,
+            attention_mask=mask.expand(x_BTD.shape[0], -1, -1, -1),
+            position_ids=positions,
+            use_cache=False,
+            output_hidden_states=True,
+        )
+        return output.last_hidden_state, output.hidden_states[layers]
+
+    def compiled_hidden_and_middle(self) -> Callable[[Tensor, Tensor, Tensor | None, int], tuple[Tensor, Tensor]]:
+        """`hidden_and_middle` through torch.compile, for training at fixed shapes (the first call takes about a minute).
 
         The rotary tables stay outside: inside, their sines would be computed again in every fused kernel.
         """
         rotary = self.showo.model.rotary_emb
         rotary.forward = torch.compiler.disable(rotary.forward)
-        return torch.compile(self.hidden, dynamic=False)
+        return torch.compile(self.hidden_and_middle, dynamic=False)
 
     def logits(self, h_MD: Tensor, bank: ConceptBank, concepts_MS: Tensor) -> Tensor:
         """Hidden states [M, D] to logits float32 [M, V + S * K].
