@@ -22,15 +22,18 @@ SIZES = (
     *LEVELS.values(),
 )
 """Number of classes of each attribute."""
+UNSEEN = -100
+"""What cross-entropy ignores."""
 
 
 def attributes_of(photo: Photo) -> list[int]:
-    """Class numbers of a photo, in the order of `SIZES`."""
+    """Class numbers of a photo, in the order of `SIZES`; -100 for the second colour where nothing has it."""
     fine = photo.subject.fine
+    one_colour = photo.pattern == "plain" and photo.subject.kind != "person"
     return [
         CLASSES.index(photo.subject.cls),
         COLOURS.index(photo.subject.colour),
-        COLOURS.index(photo.second),
+        UNSEEN if one_colour else COLOURS.index(photo.second),
         PATTERNS.index(photo.pattern),
         ACCESSORIES.index(photo.accessory),
         len(COLOURS) if photo.accessory_colour is None else COLOURS.index(photo.accessory_colour),
