@@ -10,13 +10,15 @@ import torch
 from unictokens.backbones.showo.attention import packed_mask, understanding_mask
 from unictokens.backbones.showo.image_tokenizer import Magvit, MagvitConfig
 from unictokens.backbones.showo.language_model import LanguageModel
-from unictokens.backbones.showo.vocabulary import IGNORE
+from unictokens.backbones.showo.sequence import Sequences
+from unictokens.backbones.showo.vocabulary import IGNORE, Vocabulary
 from unictokens.backbones.showo.weights import load
 from unictokens.concepts.tokenizer import TextTokenizer
-from unictokens.data.toyland import Question, residents
+from unictokens.data.toyland import Question, random_photo, residents
 from unictokens.errors import CheckpointError, StorageError
 from unictokens.pretrain import __main__ as command
-from unictokens.pretrain.attributes import SIZES, attribute_loss, attributes_of
+from unictokens.pretrain.assemble import small_config
+from unictokens.pretrain.attributes import SIZES, UNSEEN, attribute_loss, attributes_of, attributes_of_subject
 from unictokens.pretrain.card import measure_and_write
 from unictokens.pretrain.codebook import settle_codes, share_codes
 from unictokens.pretrain.codes import codes_kind, encode_shards, start_weights, train_image_tokenizer
@@ -221,7 +223,27 @@ def test_a_base_is_trained_on(base: Path, tmp_path: Path) -> None:
 def test_attributes_are_classes_in_range() -> None:
     for seed in range(50):
         levels = attributes_of(photo_of(seed))
-        assert len(levels) == len(SIZES) and all(0 <= level < size for level, size in zip(levels, SIZES, strict=True))
+        assert len(levels) == len(SIZES)
+        for at, (level, size) in enumerate(zip(levels, SIZES, strict=True)):
+            assert 0 <= level < size or (at == 2 and level == UNSEEN and photo_of(seed).pattern == "plain")
+
+
+def test_names_of_residents_tell_their_looks() -> None:
+    """The table behind the names has a subject's lasting attributes, exactly as its photos have them."""
+    for name, subject in residents().items():
+        levels = attributes_of_subject(subject)
+        photo = random_photo(np.random.default_rng(0), subject)
+        for lasting, shown in zip(levels, attributes_of(photo), strict=True):
+            assert lasting in (shown, UNSEEN), name
+        assert UNSEEN not in levels[-7:]
+
+
+def test_only_names_have_looks(base: Path) -> None:
+    lessons = lessons_of(base)
+    tokenizer = TextTokenizer.train(corpus(1_000_000, 300), Recipe().language.text_vocabulary)
+    vocabulary = Vocabulary.of(small_config(Recipe(), tokenizer.size), tokenizer.eot, tokenizer.size)
+    known = replace(lessons, sequences=Sequences(vocabulary, tokenizer, 128)).names()
+    assert int((known >= 0).any(dim=1).sum()) == len(residents())
 
 
 def test_unknown_attributes_weigh_nothing() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unictokens.data.toyland.world import ACCESSORIES, CLASSES, COLOURS, LEVELS, PATTERNS, PLACES, Photo
+from unictokens.data.toyland.world import ACCESSORIES, CLASSES, COLOURS, LEVELS, PATTERNS, PLACES, Photo, Subject
 
 SIZES = (
     len(CLASSES),
@@ -27,7 +27,7 @@ UNSEEN = -100
 
 
 def attributes_of(photo: Photo) -> list[int]:
-    """Class numbers of a photo, in the order of `SIZES`; -100 for the second colour where nothing has it."""
+    """Class numbers of a photo, in the order of `SIZES`; UNSEEN for the second colour where nothing has it."""
     fine = photo.subject.fine
     one_colour = photo.pattern == "plain" and photo.subject.kind != "person"
     return [
@@ -43,6 +43,18 @@ def attributes_of(photo: Photo) -> list[int]:
     ]
 
 
+def attributes_of_subject(subject: Subject) -> list[int]:
+    """Class numbers of what a subject looks like in every photo, in the order of `SIZES`; UNSEEN for all else."""
+    looks = [
+        CLASSES.index(subject.cls),
+        COLOURS.index(subject.colour),
+        UNSEEN if subject.second is None or subject.pattern == "plain" else COLOURS.index(subject.second),
+        UNSEEN if subject.pattern is None else PATTERNS.index(subject.pattern),
+    ]
+    levels = [getattr(subject.fine, name) for name in LEVELS]
+    return looks + [UNSEEN] * (len(SIZES) - len(looks) - len(levels)) + levels
+
+
 class AttributeHead(nn.Module):
     """Linear classifiers on the mean of the image's hidden states and on the state of its end."""
 
@@ -55,6 +67,13 @@ class AttributeHead(nn.Module):
         """Hidden states [B, N, D] of an image block, its end last, to logits float32 [B, sum of SIZES]."""
         pooled_BD = torch.cat([image_BND.mean(dim=1), image_BND[:, -1]], dim=1)
         return self.linear(self.norm(pooled_BD)).float()
+
+    def of_words(self, word_MD: Tensor) -> Tensor:
+        """States [M, D] of words that stand for individuals to logits float32 [M, sum of SIZES].
+
+        The same classifiers read both, so a word and a picture of the same individual come to look alike inside.
+        """
+        return self(word_MD[:, None])
 
 
 class CodeHead(nn.Module):

@@ -187,9 +187,7 @@ def encode_shards(model: Magvit, folder: Path, pool: str, shards: int, device: s
         path = shard_path(folder, pool, kind, shard)
         if not path.is_file():
             pixels = np.load(shard_path(folder, pool, "pixels", shard))
-            parts = [
-                model.codes(to_network(pixels[at : at + 50]).to(device)).cpu() for at in range(0, len(pixels), 50)
-            ]
+            parts = [model.codes(to_network(pixels[at : at + 50]).to(device)).cpu() for at in range(0, len(pixels), 50)]
             save_array(path, torch.cat(parts).to(torch.int16).numpy())
             logger.info("encoded shard %d of %d of the pool of %s", shard + 1, shards, pool)
         found.append(np.load(path))

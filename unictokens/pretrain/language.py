@@ -101,9 +101,10 @@ class Pupil(nn.Module):
 class Losses:
     """Mean cross-entropies of both kinds of batch; the transformer itself is compiled, logits only where labels are."""
 
-    def __init__(self, pupil: Pupil, prefix: int, device: str, recipe: LanguageRecipe) -> None:
+    def __init__(self, pupil: Pupil, lessons: Lessons, device: str, recipe: LanguageRecipe) -> None:
         self.model, self.attributes, self.device = pupil.language, pupil.attributes, device
-        self.image, self.middle = slice(1, prefix), recipe.attributes_layer
+        self.image, self.middle = slice(1, lessons.prefix), recipe.attributes_layer
+        self.names_VA = lessons.names().to(device)
         self.bank = ConceptBank.empty(self.model.width).to(device)
         self.hidden = self.model.compiled_hidden_and_middle() if recipe.compiled else self.model.hidden_and_middle
 
@@ -112,17 +113,20 @@ class Losses:
         h_BTD, _ = self._hidden(batch)
         return self._entropy(h_BTD, batch.labels_BT.to(self.device), shift=0, first=1.0)
 
-    def conversations(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Cross-entropy of answers, cross-entropy of the photos' attributes, and the share of right attributes [A]."""
+    def conversations(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Cross-entropies of answers, of the photos' attributes and of named residents', and the share of photos' right ones [A]."""
         h_BTD, middle_BTD = self._hidden(batch)
         answers = self._entropy(h_BTD, batch.labels_BT.to(self.device), shift=1, first=FIRST_WORDS)
         assert batch.attributes_BA is not None
         attributes_BA = batch.attributes_BA.to(self.device)
         with torch.autocast(self.device, torch.bfloat16):
             logits_BL = self.attributes(middle_BTD[:, self.image])
+            named_BTA = self.names_VA[batch.ids_BT.to(self.device)]
+            places = (named_BTA >= 0).any(dim=2).nonzero(as_tuple=True)
+            names = attribute_loss(self.attributes.of_words(middle_BTD[places]), named_BTA[places])
         with torch.no_grad():
             hits_A = attribute_hits(logits_BL, attributes_BA)
-        return answers, attribute_loss(logits_BL, attributes_BA), hits_A
+        return answers, attribute_loss(logits_BL, attributes_BA), names, hits_A
 
     def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
         ids_BT = batch.ids_BT.to(self.device)
@@ -189,7 +193,7 @@ def train_language_model(
     state = folder / "language.state.safetensors"
     done = load_state(state, pupil, optimizer)
     last = recipe.steps if until is None else min(until, recipe.steps)
-    losses = Losses(pupil, lessons.prefix, device, recipe)
+    losses = Losses(pupil, lessons, device, recipe)
     started, seen, hits = time.monotonic(), [], []
     for step, (drawings, conversations) in enumerate(batches(lessons, done, last), start=done):
         for group in optimizer.param_groups:
@@ -197,16 +201,17 @@ def train_language_model(
         optimizer.zero_grad(set_to_none=True)
         drawing = losses.drawings(drawings)
         (recipe.generation_weight * drawing).backward()
-        answers, attributes, hits_A = losses.conversations(conversations)
-        (recipe.understanding_weight * answers + recipe.attributes_weight * attributes).backward()
+        answers, attributes, names, hits_A = losses.conversations(conversations)
+        looks = recipe.attributes_weight * attributes + recipe.names_weight * names
+        (recipe.understanding_weight * answers + looks).backward()
         torch.nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
         optimizer.step()
-        seen.append((drawing.item(), answers.item(), attributes.item()))
+        seen.append((drawing.item(), answers.item(), attributes.item(), names.item()))
         hits.append(hits_A.cpu().numpy())
         if (step + 1) % 50 == 0:
             means = np.mean(seen[-50:], axis=0)
             rate = (step + 1 - done) / (time.monotonic() - started)
-            words = "language step %d: drawing %.4f, answers %.4f, attributes %.4f, %.2f steps/s; attributes right %s"
+            words = "language step %d: drawing %.4f, answers %.4f, attributes %.4f, names %.4f, %.2f steps/s; attributes right %s"
             logger.info(words, step + 1, *means, rate, np.mean(hits[-50:], axis=0).round(2).tolist())
         if (step + 1) % 250 == 0 or step + 1 == last:
             save_state(state, pupil, optimizer, step + 1)

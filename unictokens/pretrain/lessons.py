@@ -26,7 +26,7 @@ from unictokens.data.toyland import (
     residents,
 )
 from unictokens.data.toyland.residents import is_resident
-from unictokens.pretrain.attributes import SIZES, attributes_of
+from unictokens.pretrain.attributes import SIZES, UNSEEN, attributes_of, attributes_of_subject
 from unictokens.pretrain.pool import photo_of, resident_photo_of
 from unictokens.pretrain.recipe import LanguageRecipe
 from unictokens.sampling.maskgit import training_mask
@@ -86,11 +86,20 @@ class Lessons:
             ids, labels, turn = self._conversation(asked, codes_N, rng)
             rows.append((ids, labels))
             turns.append(turn)
-            attributes.append([IGNORE] * len(SIZES) if photo is None else attributes_of(photo))
+            attributes.append([UNSEEN] * len(SIZES) if photo is None else attributes_of(photo))
         ids_BT, labels_BT = _stack(rows)
         turns_BT = torch.tensor(turns)
         mask, positions_BT = packed_mask(self.prefix, turns_BT), packed_positions(self.prefix, turns_BT)
         return Batch(ids_BT, labels_BT, mask, positions_BT, torch.tensor(attributes))
+
+    def names(self) -> Tensor:
+        """Class numbers of the residents by the ids of their names, int64 [V, A]; UNSEEN in all other rows."""
+        names_VA = torch.full((self.sequences.vocabulary.size, len(SIZES)), UNSEEN)
+        for name, subject in residents().items():
+            ids = self.sequences.text((f" {name}",))
+            if len(ids) == 1:  # a small vocabulary may have no id for it
+                names_VA[ids[0]] = torch.tensor(attributes_of_subject(subject))
+        return names_VA
 
     @property
     def prefix(self) -> int:
