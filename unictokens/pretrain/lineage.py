@@ -15,10 +15,11 @@ FILE = "lineage.json"
 
 @dataclass(frozen=True)
 class Run:
-    """One run: the recipe's values, and the fingerprint of the base that it made."""
+    """One run: the recipe's values, the fingerprint of the base that it made, and what else is worth knowing of it."""
 
     fingerprint: str
     recipe: dict[str, Any]
+    note: str = ""
 
     @classmethod
     def of(cls, fingerprint: str, recipe: Recipe) -> "Run":
@@ -55,4 +56,5 @@ def lineage_table(runs: Sequence[Run]) -> str:
             f"{language['resident_shards'] * photos:,} of residents | `{run.fingerprint[:16]}` |"
         )
     head = ["| run | steps of the image tokenizer | steps of the transformer | fingerprint |", "|---|---|---|---|"]
-    return "\n".join([*head, *rows])
+    notes = [f"\nRun {number}: {run.note}" for number, run in enumerate(runs, start=1) if run.note]
+    return "\n".join([*head, *rows, *notes])
