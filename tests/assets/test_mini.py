@@ -29,7 +29,9 @@ def test_card_and_config_name_the_weights_that_ship(mini: ShowO) -> None:
     assert len(fingerprint(mini.language_model, mini.magvit)) == 64
 
 
-def test_places_of_held_out_photos_are_named(mini: ShowO) -> None:
-    photos = held_out_photos(first_seed=800_000_000, count=24)
-    score = understanding_scores(mini, photos, encode_photos(mini, photos), frozenset({"place"}))["place"]
-    assert score.accuracy >= 0.9
+def test_held_out_photos_are_understood(mini: ShowO) -> None:
+    """What later work builds on; the card has the numbers of more photos."""
+    least = {"place": 0.9, "class": 0.9, "colour": 0.7, "recognition": 0.8}
+    photos = held_out_photos(first_seed=800_000_000, count=80)
+    scores = understanding_scores(mini, photos, encode_photos(mini, photos), frozenset(least))
+    assert all(scores[kind].accuracy >= accuracy for kind, accuracy in least.items()), scores

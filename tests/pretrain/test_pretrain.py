@@ -92,10 +92,10 @@ def test_resumed_transformer_is_the_undisturbed_one(base: Path, tmp_path: Path) 
     backbone = load(str(base))
     lessons = lessons_of(base)
     recipe = replace(TINY.language, steps=4)
-    whole = train_language_model(backbone.config, lessons, recipe, tmp_path / "whole", "cpu")
-    first = train_language_model(backbone.config, lessons, recipe, tmp_path / "parts", "cpu", until=2)
+    whole = train_language_model(backbone.config, lessons, recipe, tmp_path / "whole.state", "cpu")
+    first = train_language_model(backbone.config, lessons, recipe, tmp_path / "parts.state", "cpu", until=2)
     assert not same(first, whole)
-    assert same(train_language_model(backbone.config, lessons, recipe, tmp_path / "parts", "cpu"), whole)
+    assert same(train_language_model(backbone.config, lessons, recipe, tmp_path / "parts.state", "cpu"), whole)
 
 
 def test_state_round_trips_and_damage_is_named(tmp_path: Path) -> None:
@@ -215,9 +215,25 @@ def test_a_base_is_trained_on(base: Path, tmp_path: Path) -> None:
     assert not same(first.language_model, second.language_model)
     changed = load(str(command.pretrain(TINY, tmp_path / "changed", "cpu", 1, start=str(base))))
     assert not same(first.magvit, changed.magvit)
+    again = load(str(command.pretrain(kept, base.parent, "cpu", 1, start=str(tmp_path / "changed" / "base"))))
+    assert same(again.magvit, changed.magvit)  # not the one whose finished state lies in this folder
     wide = replace(TINY, language=replace(TINY.language, width=64))
     with pytest.raises(CheckpointError, match="other sizes"):
         command.pretrain(wide, tmp_path / "wide", "cpu", 1, start=str(base))
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [((), TokenizerRecipe.steps), (("--start", "mini"), 0), (("--start", "mini", "--tokenizer-steps", "7"), 7)],
+)
+def test_image_tokenizer_is_kept_unless_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], steps: int
+) -> None:
+    asked: list[Recipe] = []
+    monkeypatch.setattr(command, "pretrain", lambda recipe, folder, *rest: asked.append(recipe) or folder)
+    monkeypatch.setattr(command, "measure_and_write", lambda folder, recipe: None)
+    assert command.main([str(tmp_path), *options]) == 0
+    assert asked[0].tokenizer.steps == steps
 
 
 def test_attributes_are_classes_in_range() -> None:

@@ -23,7 +23,7 @@ from unictokens.concepts.tokenizer import TextTokenizer
 from unictokens.errors import CheckpointError, UniCTokensError
 from unictokens.pretrain.assemble import assemble, small_config
 from unictokens.pretrain.card import measure_and_write
-from unictokens.pretrain.codes import encode_shards, train_image_tokenizer
+from unictokens.pretrain.codes import codes_kind, encode_shards, train_image_tokenizer
 from unictokens.pretrain.language import train_language_model
 from unictokens.pretrain.lessons import Lessons, corpus
 from unictokens.pretrain.lineage import Run, read_lineage, write_lineage
@@ -65,7 +65,10 @@ def pretrain(recipe: Recipe, folder: Path, device: str, processes: int, start: s
     black_N = magvit.codes(to_network(black))[0]
     lessons = Lessons(sequences, recipe.language, codes["strangers"], codes["residents"], black_N)
     weights = None if begun is None else begun.language_model.float()
-    model = train_language_model(config, lessons, recipe.language, folder, device, start=weights)
+    # A state goes with its beginning and with its codes, so that one folder can serve many runs.
+    origin = "nothing" if begun is None else begun.info.fingerprint[:12]
+    state = folder / f"transformer-on-{codes_kind(magvit)}-from-{origin}.state.safetensors"
+    model = train_language_model(config, lessons, recipe.language, state, device, start=weights)
     fingerprint = assemble(folder / "base", config, model, magvit, tokenizer)
     before = [] if start is None else read_lineage(locate(start).config.parent)
     write_lineage(folder / "base", [*before, Run.of(fingerprint, recipe)])

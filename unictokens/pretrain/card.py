@@ -105,6 +105,8 @@ drawing and reading together, so it is a lower bound of neither):
 
 ## Settings of the last run
 
+Those of every run are in `lineage.json`.
+
 ```
 {json.dumps(runs[-1].recipe, indent=1) if runs else "not recorded"}
 ```

@@ -112,9 +112,10 @@ def learning_rate(recipe: TokenizerRecipe, step: int) -> float:
 def train_image_tokenizer(
     recipe: TokenizerRecipe, folder: Path, device: str, until: int | None = None, start: Magvit | None = None
 ) -> Magvit:
-    """Train on the first pixel shards of `folder`, or go on from `folder/codes.state.safetensors`; returns the tokenizer in float32 on the CPU.
+    """Train on the first pixel shards of `folder`, or go on from the state in it; returns the tokenizer in float32 on the CPU.
 
-    Without such a state, training begins from `start`'s weights, with binary bits at once, or from random ones.
+    Without a state of the same beginning, training begins from `start`'s weights, with binary bits at once, or from random
+    ones.
 
     Matrix products run in bfloat16, weights and optimizer stay float32. `until` stops early, after that many steps in all;
     what follows later is what would have followed at once.
@@ -122,7 +123,7 @@ def train_image_tokenizer(
     torch.manual_seed(recipe.seed)
     pupil = Pupil(recipe, start).to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(pupil.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=1e-4)
-    state = folder / "codes.state.safetensors"
+    state = folder / f"tokenizer-from-{'nothing' if start is None else codes_kind(start)}.state.safetensors"
     done = load_state(state, pupil, optimizer)
     last = recipe.steps if until is None else min(until, recipe.steps)
     if done >= last:

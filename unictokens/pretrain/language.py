@@ -174,14 +174,14 @@ def train_language_model(
     config: ShowOConfig,
     lessons: Lessons,
     recipe: LanguageRecipe,
-    folder: Path,
+    state: Path,
     device: str,
     until: int | None = None,
     start: LanguageModel | None = None,
 ) -> LanguageModel:
-    """Train, or go on from `folder/language.state.safetensors`; returns the model in float32 on the CPU.
+    """Train, or go on from the file `state`; returns the model in float32 on the CPU.
 
-    Without such a state, training begins from `start`'s weights, or from random ones.
+    Without this file, training begins from `start`'s weights, or from random ones.
 
     Matrix products run in bfloat16 under autocast, weights and optimizer stay float32. `until` stops early, after that
     many steps in all; what follows later is what would have followed at once.
@@ -190,7 +190,6 @@ def train_language_model(
     signs_CL = Quantizer(config.magvit.bits).embedding
     pupil = Pupil(config, signs_CL, lessons.sequences.vocabulary, start).to(device).train()
     optimizer = optimizer_of(pupil, recipe)
-    state = folder / "language.state.safetensors"
     done = load_state(state, pupil, optimizer)
     last = recipe.steps if until is None else min(until, recipe.steps)
     losses = Losses(pupil, lessons, device, recipe)

@@ -1,4 +1,4 @@
-"""Every number of the recipe, as one frozen record; the shipped base was made with the defaults."""
+"""Every number of the recipe, as one frozen record. What the runs that made the shipped base used is in its `lineage.json`."""
 
 from dataclasses import dataclass, field
 
@@ -94,7 +94,7 @@ class Recipe:
     shard: int = 4_000
     tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
     language: LanguageRecipe = field(default_factory=LanguageRecipe)
-    held_out: int = 150
+    held_out: int = 600
     drawn: int = 50
     probed: int = 8
     held_out_seed: int = 900_000_000

@@ -137,32 +137,28 @@ class LanguageModel(nn.Module):
 
         mask [B or 1, 1, T, past + T]; positions int64 [B or 1, T], counted on from the past unless given; `past` is read and extended.
         """
+        return self._run(x_BTD, mask, positions, past).last_hidden_state
+
+    def hidden_and_middle(
+        self, x_BTD: Tensor, mask: Tensor, positions: Tensor | None, layers: int
+    ) -> tuple[Tensor, Tensor]:
+        """Final hidden states as `hidden` gives them, and those after the first `layers` layers, both [B, T, D]."""
+        output = self._run(x_BTD, mask, positions, output_hidden_states=True)
+        return output.last_hidden_state, output.hidden_states[layers]
+
+    def _run(
+        self, x_BTD: Tensor, mask: Tensor, positions: Tensor | None, past: KeyValues | None = None, **asked: bool
+    ) -> Any:
         if mask.dtype == torch.bool and self.attention == "eager":  # which adds its mask
             mask = torch.zeros_like(mask, dtype=x_BTD.dtype).masked_fill(~mask, torch.finfo(x_BTD.dtype).min)
-        output = self.showo.model(
+        return self.showo.model(
             inputs_embeds=x_BTD,
             attention_mask=mask.expand(x_BTD.shape[0], -1, -1, -1),
             position_ids=positions,
             past_key_values=None if past is None else past.layers,
             use_cache=past is not None,
+            **asked,
         )
-        return output.last_hidden_state
-
-    def hidden_and_middle(
-        self, x_BTD: Tensor, mask: Tensor, positions: Tensor | None, layers: int
-    ) -> tuple[Tensor, Tensor]:
-        """Final hidden states as `hidden` gives them, and those after the first `layers` layers, both [B, T, D].
-
-        mask [B or 1, 1, T, T], additive float where attention is "eager"; positions int64 [B, T] or None to count on.
-        """
-        output = self.showo.model(
-            inputs_embeds=x_BTD,
-            attention_mask=mask.expand(x_BTD.shape[0], -1, -1, -1),
-            position_ids=positions,
-            use_cache=False,
-            output_hidden_states=True,
-        )
-        return output.last_hidden_state, output.hidden_states[layers]
 
     def compiled_hidden_and_middle(self) -> Callable[[Tensor, Tensor, Tensor | None, int], tuple[Tensor, Tensor]]:
         """`hidden_and_middle` through torch.compile, for training at fixed shapes (the first call takes about a minute).
