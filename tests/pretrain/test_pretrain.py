@@ -27,7 +27,7 @@ from unictokens.pretrain.lessons import Lessons, corpus, packed_positions
 from unictokens.pretrain.lineage import read_lineage
 from unictokens.pretrain.measure import agrees
 from unictokens.pretrain.pool import draw_pixels, draw_shards, photo_of, shard_path, to_network
-from unictokens.pretrain.recipe import LanguageRecipe, Recipe, TokenizerRecipe
+from unictokens.pretrain.recipe import LanguageRecipe, ProbeRecipe, Recipe, TokenizerRecipe
 from unictokens.pretrain.state import load_state, save_state
 
 MAGVIT = MagvitConfig(
@@ -44,7 +44,7 @@ TINY = Recipe(
     shard=8,
     held_out=2,
     drawn=2,
-    probed=1,
+    probe=ProbeRecipe(concepts=1, renders=12, held_out=4, steps=4, batch=4, width=8),
     tokenizer=TokenizerRecipe(compiled=False, magvit=MAGVIT, shards=1, batch=4, steps=2, warmup_steps=1, soft_steps=1),
     language=LanguageRecipe(
         compiled=False, width=32, layers=1, heads=2, intermediate=64, text_vocabulary=300, shards=1, resident_shards=1,

@@ -10,18 +10,19 @@ from torch.nn import functional
 
 from unictokens.data.toyland.world import ACCESSORIES, CLASSES, COLOURS, LEVELS, PATTERNS, PLACES, Photo, Subject
 
-SIZES = (
-    len(CLASSES),
-    len(COLOURS),
-    len(COLOURS),
-    len(PATTERNS),
-    len(ACCESSORIES),
-    len(COLOURS) + 1,
-    len(PLACES),
-    2,
-    *LEVELS.values(),
-)
-"""Number of classes of each attribute."""
+ATTRIBUTES = {
+    "class": len(CLASSES),
+    "colour": len(COLOURS),
+    "second colour": len(COLOURS),
+    "pattern": len(PATTERNS),
+    "accessory": len(ACCESSORIES),
+    "accessory colour": len(COLOURS) + 1,
+    "place": len(PLACES),
+    "flip": 2,
+    **LEVELS,
+}
+"""Attributes and their numbers of classes."""
+SIZES = tuple(ATTRIBUTES.values())
 UNSEEN = -100
 """What cross-entropy ignores."""
 

@@ -124,7 +124,9 @@ def measure_and_write(folder: Path, recipe: Recipe) -> None:
     few = photos[: recipe.drawn]
     drawn_PN = draw_descriptions(backbone, few, Sampling(steps=16, guidance=3.0), seed=0)
     drawings = understanding_scores(backbone, few, drawn_PN, DRAWN)
-    probes = probe_scores(backbone.magvit, roster(seed=0, count=recipe.probed), recipe.image_size, seed=0)
+    probes = probe_scores(
+        backbone.magvit, roster(seed=0, count=recipe.probe.concepts), recipe.image_size, recipe.probe, seed=0
+    )
     pixels = draw_pixels(range(recipe.held_out_seed, recipe.held_out_seed + recipe.drawn), recipe.image_size)
     write_card(
         folder / "MODEL_CARD.md",

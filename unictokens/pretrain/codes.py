@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +14,9 @@ from torch.nn import functional
 from unictokens.backbones.showo.image_tokenizer import Magvit
 from unictokens.backbones.showo.magvit_layers import ResidualBlock, SpatialAttention
 from unictokens.pretrain.attributes import CodeHead, attribute_hits, attribute_loss, attributes_of
+from unictokens.pretrain.loop import Training
 from unictokens.pretrain.pool import photo_of, save_array, shard_path, to_network
 from unictokens.pretrain.recipe import TokenizerRecipe
-from unictokens.pretrain.state import load_state, save_state
 
 logger = logging.getLogger(__name__)
 
@@ -124,9 +123,9 @@ def train_image_tokenizer(
     pupil = Pupil(recipe, start).to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(pupil.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=1e-4)
     state = folder / f"tokenizer-from-{'nothing' if start is None else codes_kind(start)}.state.safetensors"
-    done = load_state(state, pupil, optimizer)
+    training = Training("image tokenizer", pupil, optimizer, state)
     last = recipe.steps if until is None else min(until, recipe.steps)
-    if done >= last:
+    if training.done >= last:
         return pupil.magvit.eval().cpu()
     pixels = np.concatenate(
         [np.load(shard_path(folder, "strangers", "pixels", shard)) for shard in range(recipe.shards)]
@@ -134,10 +133,8 @@ def train_image_tokenizer(
     attributes_PA = torch.tensor([attributes_of(photo_of(seed)) for seed in range(len(pixels))])
     losses = Losses(pupil, recipe, centre_weights(pixels.shape[1], pixels.shape[2], recipe.centre).to(device))
     fast_losses = torch.compile(losses) if recipe.compiled else losses
-    started, hits = time.monotonic(), []
-    for step in range(done, last):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step)
+
+    def learn(step: int) -> tuple[dict[str, float], np.ndarray]:
         rng = np.random.default_rng((recipe.seed, step))
         chosen = rng.integers(len(pixels), size=recipe.batch)
         images_BCHW = to_network(pixels[chosen]).to(device, memory_format=torch.channels_last)
@@ -147,18 +144,11 @@ def train_image_tokenizer(
         binary = torch.from_numpy(rng.random((recipe.batch, recipe.magvit.bits, *grid)) < share).to(device)
         attributes_BA = attributes_PA[torch.from_numpy(chosen)].to(device)
         loss, rebuilding, logits_BL = fast_losses(images_BCHW, binary, attributes_BA)
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
-        optimizer.step()
-        hits.append(attribute_hits(logits_BL.detach(), attributes_BA).cpu().numpy())
-        if (step + 1) % 100 == 0:
-            rate = (step + 1 - done) / (time.monotonic() - started)
-            words = "image tokenizer step %d: loss %.4f, rebuilding %.4f, %.2f steps/s; attributes right %s"
-            shares = np.mean(hits[-100:], axis=0).round(2).tolist()
-            logger.info(words, step + 1, loss.item(), rebuilding.item(), rate, shares)
-        if (step + 1) % 500 == 0 or step + 1 == last:
-            save_state(state, pupil, optimizer, step + 1)
+        hits_A = attribute_hits(logits_BL.detach(), attributes_BA).cpu().numpy()
+        return {"loss": loss.item(), "rebuilding": rebuilding.item()}, hits_A
+
+    training.run(last, lambda step: learning_rate(recipe, step), learn, report=100, save=500)
     return pupil.magvit.eval().cpu()
 
 

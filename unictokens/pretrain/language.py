@@ -1,8 +1,6 @@
 """Train the transformer of a small base: half of each step draws, half answers questions."""
 
-import logging
 import math
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,10 +18,8 @@ from unictokens.concepts.bank import ConceptBank
 from unictokens.pretrain.attributes import AttributeHead, attribute_hits, attribute_loss
 from unictokens.pretrain.codebook import settle_codes, share_codes
 from unictokens.pretrain.lessons import Batch, Lessons
+from unictokens.pretrain.loop import Training
 from unictokens.pretrain.recipe import LanguageRecipe
-from unictokens.pretrain.state import load_state, save_state
-
-logger = logging.getLogger(__name__)
 
 CHUNK = 256
 """Predicted places are counted in steps of this."""
@@ -190,30 +186,22 @@ def train_language_model(
     signs_CL = Quantizer(config.magvit.bits).embedding
     pupil = Pupil(config, signs_CL, lessons.sequences.vocabulary, start).to(device).train()
     optimizer = optimizer_of(pupil, recipe)
-    done = load_state(state, pupil, optimizer)
+    training = Training("language", pupil, optimizer, state)
     last = recipe.steps if until is None else min(until, recipe.steps)
     losses = Losses(pupil, lessons, device, recipe)
-    started, seen, hits = time.monotonic(), [], []
-    for step, (drawings, conversations) in enumerate(batches(lessons, done, last), start=done):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step)
-        optimizer.zero_grad(set_to_none=True)
+    ready = batches(lessons, training.done, last)
+
+    def learn(_: int) -> tuple[dict[str, float], np.ndarray]:
+        drawings, conversations = next(ready)
         drawing = losses.drawings(drawings)
         (recipe.generation_weight * drawing).backward()
         answers, attributes, names, hits_A = losses.conversations(conversations)
         looks = recipe.attributes_weight * attributes + recipe.names_weight * names
         (recipe.understanding_weight * answers + looks).backward()
-        torch.nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
-        optimizer.step()
-        seen.append((drawing.item(), answers.item(), attributes.item(), names.item()))
-        hits.append(hits_A.cpu().numpy())
-        if (step + 1) % 50 == 0:
-            means = np.mean(seen[-50:], axis=0)
-            rate = (step + 1 - done) / (time.monotonic() - started)
-            words = "language step %d: drawing %.4f, answers %.4f, attributes %.4f, names %.4f, %.2f steps/s; attributes right %s"
-            logger.info(words, step + 1, *means, rate, np.mean(hits[-50:], axis=0).round(2).tolist())
-        if (step + 1) % 250 == 0 or step + 1 == last:
-            save_state(state, pupil, optimizer, step + 1)
+        told = {"drawing": drawing, "answers": answers, "attributes": attributes, "names": names}
+        return {name: loss.item() for name, loss in told.items()}, hits_A.cpu().numpy()
+
+    training.run(last, lambda step: learning_rate(recipe, step), learn, report=50, save=250)
     pupil.eval().cpu().requires_grad_(False)
     settle_codes(pupil.language)
     return pupil.language.requires_grad_(False)

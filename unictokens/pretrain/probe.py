@@ -11,48 +11,58 @@ from unictokens.backbones.showo.image_tokenizer import Magvit
 from unictokens.data.toyland import Photo, Subject, hard_negative, random_photo, render
 from unictokens.pretrain.measure import Score
 from unictokens.pretrain.pool import to_network
-
-TRAINING, HELD_OUT = 1500, 100
-"""Renders of the concept, and as many of hard negatives, that the probe learns from and is tested on."""
-STEPS, BATCH, WIDTH = 1000, 64, 48
+from unictokens.pretrain.recipe import ProbeRecipe
 
 
-def probe_scores(magvit: Magvit, subjects: Sequence[Subject], image_size: int, seed: int) -> dict[str, Score]:
+def probe_scores(
+    magvit: Magvit, subjects: Sequence[Subject], image_size: int, recipe: ProbeRecipe, seed: int
+) -> dict[str, Score]:
     """Per subject, how many held-out renders the probe tells right (half of them hard negatives; chance is one half)."""
     return {
-        subject.name: _probe(magvit, subject, image_size, np.random.default_rng((seed, at)))
+        subject.name: _probe(magvit, subject, image_size, recipe, np.random.default_rng((seed, at)))
         for at, subject in enumerate(subjects)
     }
 
 
-def _probe(magvit: Magvit, subject: Subject, image_size: int, rng: np.random.Generator) -> Score:
-    count = TRAINING + HELD_OUT
+def _probe(magvit: Magvit, subject: Subject, image_size: int, recipe: ProbeRecipe, rng: np.random.Generator) -> Score:
+    count = recipe.renders + recipe.held_out
     photos = [random_photo(rng, subject) for _ in range(count)]
     photos += [random_photo(rng, hard_negative(subject, rng)) for _ in range(count)]
     signs_PCHW = _signs(magvit, photos, image_size)
     truth_P = torch.arange(2 * count) < count
-    learns_P = torch.arange(2 * count) % count < TRAINING
+    learns_P = torch.arange(2 * count) % count < recipe.renders
     torch.manual_seed(int(rng.integers(2**31)))
-    net = nn.Sequential(
-        nn.Conv2d(signs_PCHW.shape[1], WIDTH, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(WIDTH, WIDTH, 3, padding=1),
-        nn.ReLU(),
-        nn.AdaptiveMaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(4 * WIDTH, 1),
-    )
-    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-2)
+    net = probe_net(signs_PCHW.shape[1], recipe)
+    optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.steps, pct_start=0.1)
     seen_PCHW, told_P = signs_PCHW[learns_P], truth_P[learns_P].float()
-    for _ in range(STEPS):
-        chosen = torch.from_numpy(rng.integers(len(seen_PCHW), size=BATCH))
+    for _ in range(recipe.steps):
+        chosen = torch.from_numpy(rng.integers(len(seen_PCHW), size=recipe.batch))
         loss = functional.binary_cross_entropy_with_logits(net(seen_PCHW[chosen])[:, 0], told_P[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
+    net.eval()
     with torch.no_grad():
         said_P = net(signs_PCHW[~learns_P])[:, 0] > 0
-    return Score(int((said_P == truth_P[~learns_P]).sum()), 2 * HELD_OUT)
+    return Score(int((said_P == truth_P[~learns_P]).sum()), 2 * recipe.held_out)
+
+
+def probe_net(bits: int, recipe: ProbeRecipe) -> nn.Module:
+    """A small net from code bits [P, bits, h, w] to one logit [P, 1]; dropout, as a few thousand renders are few."""
+    width = recipe.width
+    return nn.Sequential(
+        nn.Conv2d(bits, width, 3, padding=1),
+        nn.ReLU(),
+        nn.Dropout(recipe.dropout),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.ReLU(),
+        nn.Dropout(recipe.dropout),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(16 * width, 1),
+    )
 
 
 def _signs(magvit: Magvit, photos: Sequence[Photo], image_size: int) -> Tensor:

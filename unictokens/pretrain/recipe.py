@@ -38,7 +38,7 @@ class TokenizerRecipe:
     entropy: float = 0.02
     commitment: float = 0.05
     edges: float = 1.0
-    attributes: float = 0.2
+    attributes: float = 1.5
     centre: float = 3.0
     seed: int = 1
 
@@ -87,6 +87,25 @@ class LanguageRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeRecipe:
+    """The probe that measures whether codes keep fine identity; it learns every training render in these steps.
+
+    concepts       concepts that it is trained for, one after another
+    renders        training renders of the concept, and as many of hard negatives
+    held_out       renders of each kind that it is tested on
+    """
+
+    concepts: int = 8
+    renders: int = 3_000
+    held_out: int = 300
+    steps: int = 2_000
+    batch: int = 64
+    width: int = 64
+    dropout: float = 0.2
+    lr: float = 3e-3
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """The whole recipe. Pool photo i is drawn from seed i alone, held-out photo i from seed `held_out_seed + i`."""
 
@@ -94,7 +113,7 @@ class Recipe:
     shard: int = 4_000
     tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
     language: LanguageRecipe = field(default_factory=LanguageRecipe)
+    probe: ProbeRecipe = field(default_factory=ProbeRecipe)
     held_out: int = 600
     drawn: int = 50
-    probed: int = 8
     held_out_seed: int = 900_000_000

@@ -23,6 +23,12 @@ SKINS: tuple[RGB, ...] = ((255, 228, 208), (238, 186, 138), (182, 120, 74), (112
 ACCENT: RGB = (0, 214, 204)
 """A turquoise that is none of the nameable colours."""
 
+AMBER: RGB = (255, 190, 20)
+"""Irises and lamps: warmer than yellow, paler than orange."""
+
+CHEEK: RGB = (238, 92, 110)
+"""Cheeks, and whatever plays their part on an object."""
+
 JITTER = 9
 
 
@@ -40,6 +46,12 @@ class Look:
     def skin(self) -> RGB:
         """Skin tone of a person."""
         return SKINS[self.fine.skin]
+
+    @property
+    def ear_colour(self) -> RGB:
+        """Ears, handles, spouts and roofs: the body's colour, a clear contrast to it, or turquoise, by level."""
+        contrast = mix(self.body, (255, 255, 255), 0.7) if luma(self.body) < 130 else mix(self.body, (0, 0, 0), 0.6)
+        return (self.body, contrast, mix(self.body, ACCENT, 0.75))[self.fine.ears]
 
     @property
     def shirt_tint(self) -> RGB:

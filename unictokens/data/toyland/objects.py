@@ -3,7 +3,7 @@
 import numpy as np
 
 from unictokens.data.toyland.brush import RGB, Brush, arc, mix, oval, poly, slab
-from unictokens.data.toyland.look import Anchors, Look
+from unictokens.data.toyland.look import AMBER, CHEEK, Anchors, Look
 
 GLASS: RGB = (190, 226, 240)
 TYRE: RGB = (40, 38, 44)
@@ -17,18 +17,18 @@ def draw_mug(brush: Brush, look: Look) -> Anchors:
     x = -0.1
     edge = x + half
     if fine.face == 1:
-        brush.shape(oval(x, 0.44, half + 0.13, 0.06), mix(body, (255, 255, 255), 0.5))
+        brush.shape(oval(x, 0.43, half + 0.15, 0.075), AMBER)
     if fine.ears == 0:
-        brush.tube(arc(edge, 0.05, 0.17, 0.19, -90, 90), body, 0.07)
+        brush.tube(arc(edge, 0.05, 0.17, 0.19, -90, 90), look.ear_colour, 0.08)
     elif fine.ears == 1:
-        brush.tube(poly((edge, -0.17), (edge + 0.17, -0.17), (edge + 0.17, 0.02), (edge, 0.02)), body, 0.06)
+        brush.tube(poly((edge, -0.17), (edge + 0.17, -0.17), (edge + 0.17, 0.02), (edge, 0.02)), look.ear_colour, 0.08)
     else:
-        brush.tube(poly((edge, -0.2), (edge + 0.2, -0.16), (edge, 0.32)), body, 0.07)
+        brush.tube(poly((edge, -0.2), (edge + 0.2, -0.16), (edge, 0.32)), look.ear_colour, 0.08)
     foot = 0.09 if fine.face == 2 else 0.0
     if foot:
         brush.shape(
             poly((x - half * 0.4, 0.3), (x + half * 0.4, 0.3), (x + half * 0.8, 0.48), (x - half * 0.8, 0.48)),
-            mix(body, (0, 0, 0), 0.25),
+            CHEEK,
         )
     low = 0.44 - foot
     side = np.concatenate((poly((x - half, -0.3), (edge, -0.3)), arc(x, low - 0.08, half * 0.94, 0.08, 0, 180)))
@@ -52,16 +52,22 @@ def draw_teapot(brush: Brush, look: Look) -> Anchors:
     left, right = x - wide, x + wide
     brush.tube(arc(right - 0.02, 0.16, 0.15, 0.17, -100, 100), body, 0.055)
     if fine.ears == 0:
-        brush.shape(poly((left + 0.07, 0.08), (left - 0.13, -0.02), (left - 0.17, 0.08), (left + 0.05, 0.3)), body)
+        brush.shape(
+            poly((left + 0.07, 0.08), (left - 0.13, -0.02), (left - 0.17, 0.08), (left + 0.05, 0.3)), look.ear_colour
+        )
     elif fine.ears == 1:
         brush.tube(
-            poly((left + 0.03, 0.3), (left - 0.09, 0.22), (left - 0.07, -0.1), (left - 0.14, -0.18)), body, 0.075
+            poly((left + 0.03, 0.3), (left - 0.09, 0.22), (left - 0.07, -0.1), (left - 0.14, -0.18)),
+            look.ear_colour,
+            0.085,
         )
     else:
-        brush.shape(poly((left + 0.06, 0.12), (left - 0.16, -0.2), (left + 0.0, -0.2), (left + 0.16, 0.06)), body)
+        brush.shape(
+            poly((left + 0.06, 0.12), (left - 0.16, -0.2), (left + 0.0, -0.2), (left + 0.16, 0.06)), look.ear_colour
+        )
     brush.shape(slab(x - wide * 0.6, 0.4, x + wide * 0.6, 0.5, 0.03), mix(body, (0, 0, 0), 0.28))
     brush.coat(oval(x, y, wide, 0.26), body, look.pattern, look.second)
-    lid = mix(body, (255, 255, 255), 0.25)
+    lid = (AMBER, mix(body, (255, 255, 255), 0.25), CHEEK)[fine.face]
     if fine.face == 0:
         brush.shape(oval(x, -0.14, 0.05, 0.05), lid)
         brush.shape(slab(x - 0.17, -0.11, x + 0.17, -0.03, 0.03), lid)
@@ -90,7 +96,7 @@ def draw_car(brush: Brush, look: Look) -> Anchors:
         slab(-0.16, top - 0.29, 0.42, top + 0.02, 0.03),
         poly((-0.26, top + 0.02), (0.0, top - 0.25), (0.14, top - 0.25), (0.16, top + 0.02)),
     )[fine.ears]
-    brush.shape(roof, body)
+    brush.shape(roof, look.ear_colour)
     panes = (
         ((-0.14, 0.03), (0.08, 0.28)),
         ((-0.12, 0.1), (0.15, 0.37)),
@@ -105,10 +111,11 @@ def draw_car(brush: Brush, look: Look) -> Anchors:
         )
     brush.coat(slab(-0.48, top, 0.48, low, 0.07), body, look.pattern, look.second)
     brush.shape(oval(-0.45, top + 0.09, 0.04, 0.05), (255, 240, 150), edge=0.016)
-    radius, spots = ((0.095, (-0.28, 0.28)), (0.15, (-0.26, 0.27)), (0.095, (-0.31, 0.0, 0.31)))[fine.face]
+    radius, spots = ((0.105, (-0.28, 0.28)), (0.15, (-0.26, 0.27)), (0.105, (-0.31, 0.0, 0.31)))[fine.face]
+    hub = (AMBER, METAL, CHEEK)[fine.face]
     for at in spots:
         brush.shape(oval(at, low + 0.02, radius, radius), TYRE, ink=TYRE)
-        brush.shape(oval(at, low + 0.02, radius * 0.5, radius * 0.5), METAL, edge=0)
+        brush.shape(oval(at, low + 0.02, radius * 0.62, radius * 0.62), hub, edge=0)
     middle = top + 0.115
     crest = top - (0.27, 0.29, 0.25)[fine.ears]
     return Anchors(

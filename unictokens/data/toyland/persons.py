@@ -23,6 +23,8 @@ def draw_man(brush: Brush, look: Look) -> Anchors:
     brush.shape(slab(-wide, -0.37, wide, 0.18, 0.1), skin)
     stubble = np.concatenate((arc(0, 0.02, wide * 0.93, 0.15, 0, 180), poly((-wide * 0.93, 0.0), (0.0, 0.06))))
     brush.shape(stubble, mix(skin, (40, 32, 30), 0.34), edge=0)
+    for side in (-1, 1):  # a hat hides the top, never these
+        brush.shape(slab(side * wide - 0.055, -0.34, side * wide + 0.055, -0.02, 0.03), hair)
     if fine.ears == 0:
         brush.shape(slab(-wide - 0.03, -0.45, wide + 0.03, -0.315, 0.05), hair)
     elif fine.ears == 1:

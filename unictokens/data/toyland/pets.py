@@ -3,24 +3,26 @@
 import numpy as np
 
 from unictokens.data.toyland.brush import INK, RGB, Brush, arc, ink_for, mix, oval, poly, slab
-from unictokens.data.toyland.look import Anchors, Look
+from unictokens.data.toyland.look import AMBER, CHEEK, Anchors, Look
 
 WHITE: RGB = (252, 252, 252)
-GIRTH = (0.68, 1.0, 1.32)
+GIRTH = (0.62, 1.0, 1.4)
 
 
 def draw_eyes(brush: Brush, x: float, y: float, spread: float, face: int, head: RGB) -> None:
-    """Eye geometry: 0 small dots, 1 huge round eyes, 2 closed arcs, on both sides of `x`."""
+    """Eye geometry: 0 pupils on amber, 1 huge round eyes, 2 closed arcs over red cheeks, on both sides of `x`."""
     ink = ink_for(head)
     for side in (-1, 1):
         at = x + side * spread
         if face == 0:
-            brush.shape(oval(at, y, 0.034, 0.042), ink, edge=0)
+            brush.shape(oval(at, y, 0.066, 0.074), AMBER, edge=0.018)
+            brush.shape(oval(at, y, 0.024, 0.056), INK, edge=0)
         elif face == 1:
             brush.shape(oval(at, y, 0.08, 0.088), WHITE, edge=0.018)
             brush.shape(oval(at + 0.012, y + 0.012, 0.042, 0.05), INK, edge=0)
         else:
             brush.line(arc(at, y + 0.02, 0.066, 0.06, 180, 360), ink, 0.04)
+            brush.shape(oval(at + side * 0.02, y + 0.1, 0.05, 0.042), CHEEK, edge=0)
 
 
 def draw_dog(brush: Brush, look: Look) -> Anchors:
@@ -43,7 +45,7 @@ def draw_dog(brush: Brush, look: Look) -> Anchors:
         ),
     }[fine.ears]
     for ear in ears:
-        brush.shape(ear, dark)
+        brush.shape(ear, look.ear_colour)
     brush.shape(oval(-0.19, -0.005, 0.13, 0.085), mix(body, WHITE, 0.6), edge=0.016)
     brush.shape(oval(-0.19, -0.04, 0.052, 0.036), INK, edge=0)
     draw_eyes(brush, -0.19, -0.125, 0.095, fine.face, body)
@@ -73,7 +75,7 @@ def draw_cat(brush: Brush, look: Look) -> Anchors:
     for side in (-1, 1):
         outer, inner = -0.04 + side * 0.25, -0.04 + side * 0.05
         tip = (-0.04 + side * (0.19 + lean), -0.4 - reach + (0.08 if fine.ears == 2 else 0.0))
-        brush.shape(poly((outer, -0.14), tip, (inner, -0.29)), body)
+        brush.shape(poly((outer, -0.14), tip, (inner, -0.29)), look.ear_colour)
         middle = (outer + inner + tip[0]) / 3, (-0.14 + tip[1] - 0.29) / 3
         shrunk = [
             (middle[0] + (x - middle[0]) * 0.5, middle[1] + (y - middle[1]) * 0.5)
@@ -117,7 +119,7 @@ def draw_rabbit(brush: Brush, look: Look) -> Anchors:
             middle, tilt = (-0.17, 0) if side < 0 else (0.16, 75)
             height = -0.32 if side < 0 else -0.13
             ear, lining = oval(middle, height, 0.06, 0.19, tilt), oval(middle, height, 0.026, 0.14, tilt)
-        brush.shape(ear, body)
+        brush.shape(ear, look.ear_colour)
         brush.shape(lining, (250, 170, 185), edge=0)
     brush.shape(oval(-0.08, -0.07, 0.225, 0.19), body)
     brush.shape(oval(-0.08, 0.02, 0.085, 0.05), pale, edge=0)
