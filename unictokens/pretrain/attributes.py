@@ -78,22 +78,24 @@ class AttributeHead(nn.Module):
 
 
 class CodeHead(nn.Module):
-    """A small convolutional net on the bits of a picture's codes, as a probe would be."""
+    """A small convolutional net on the bits of a picture's codes, with as many outputs as it is asked for."""
 
-    def __init__(self, bits: int, width: int = 64) -> None:
+    def __init__(self, bits: int, outputs: int = sum(SIZES), width: int = 64, dropout: float = 0.0) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(bits, width, 3, padding=1),
             nn.ReLU(),
+            nn.Dropout(dropout),
             nn.Conv2d(width, width, 3, padding=1),
             nn.ReLU(),
+            nn.Dropout(dropout),
             nn.AdaptiveAvgPool2d(4),
             nn.Flatten(),
-            nn.Linear(16 * width, sum(SIZES)),
+            nn.Linear(16 * width, outputs),
         )
 
     def forward(self, bits_BCHW: Tensor) -> Tensor:
-        """Bits [B, C, H, W] to logits float32 [B, sum of SIZES]."""
+        """Bits [B, C, H, W] to logits float32 [B, outputs]."""
         return self.layers(bits_BCHW).float()
 
 

@@ -85,8 +85,8 @@ the image tokenizer keeps it. AdamW, bfloat16 products, float32 weights.
 
 `python -m unictokens.pretrain FOLDER --measure` on {recipe.held_out:,} held-out photos (seeds from {recipe.held_out_seed:,}):
 
-Rebuilt photos are off by {rebuilding_error:.1f} of 255 on average. A small probe on image codes tells a concept from
-hard negatives, which differ in one fine feature, in {100 * sum(s.right for s in probes.values()) / sum(s.asked for s in probes.values()):.1f} % of held-out renders (mean of {len(probes)} concepts, worst
+Rebuilt photos are off by {rebuilding_error:.1f} of 255 on average. A small probe on image codes, which learns from {recipe.probe.renders:,}
+renders of a concept and as many of its hard negatives, which differ in one fine feature, tells them apart in {100 * sum(s.right for s in probes.values()) / sum(s.asked for s in probes.values()):.1f} % of held-out renders (mean of {len(probes)} concepts, worst
 {100 * min(s.accuracy for s in probes.values()):.1f} %; chance is 50 %).
 
 Questions about held-out photos, greedy answers (an answer counts when it equals the grammar's; yes/no by its first word):

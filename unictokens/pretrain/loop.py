@@ -30,7 +30,7 @@ class Training:
         self.done = load_state(state, pupil, optimizer)
 
     def run(self, last: int, rate: Callable[[int], float], learn: Learn, report: int, save: int) -> None:
-        """Steps up to `last`, reported every `report` and saved every `save` steps; `rate` gives a step's learning rate."""
+        """Steps up to `last`, reported every `report` (means since the last report) and saved every `save` steps; `rate` gives a step's learning rate."""
         first, started = self.done, time.monotonic()
         losses: list[list[float]] = []
         hits: list[np.ndarray] = []
@@ -45,13 +45,14 @@ class Training:
             losses.append(list(named.values()))
             hits.append(hits_A)
             if self.done % report == 0:
-                means = zip(named, np.mean(losses[-report:], axis=0), strict=True)
-                right = zip(ATTRIBUTES, np.mean(hits[-report:], axis=0), strict=True)
+                means = zip(named, np.mean(losses, axis=0), strict=True)
+                right = zip(ATTRIBUTES, np.mean(hits, axis=0), strict=True)
                 words = "%s step %d: %s; %.2f steps/s; right: %s"
                 told = ", ".join(f"{name} {value:.4f}" for name, value in means)
                 shares = ", ".join(f"{name} {share:.2f}" for name, share in right)
                 logger.info(
                     words, self.name, self.done, told, (self.done - first) / (time.monotonic() - started), shares
                 )
+                losses, hits = [], []
             if self.done % save == 0 or self.done == last:
                 save_state(self.state, self.pupil, self.optimizer, self.done)

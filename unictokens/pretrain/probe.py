@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from unictokens.backbones.showo.image_tokenizer import Magvit
 from unictokens.data.toyland import Photo, Subject, hard_negative, random_photo, render
+from unictokens.pretrain.attributes import CodeHead
 from unictokens.pretrain.measure import Score
 from unictokens.pretrain.pool import to_network
 from unictokens.pretrain.recipe import ProbeRecipe
@@ -32,7 +33,7 @@ def _probe(magvit: Magvit, subject: Subject, image_size: int, recipe: ProbeRecip
     truth_P = torch.arange(2 * count) < count
     learns_P = torch.arange(2 * count) % count < recipe.renders
     torch.manual_seed(int(rng.integers(2**31)))
-    net = probe_net(signs_PCHW.shape[1], recipe)
+    net = CodeHead(signs_PCHW.shape[1], outputs=1, width=recipe.width, dropout=recipe.dropout)
     optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.steps, pct_start=0.1)
     seen_PCHW, told_P = signs_PCHW[learns_P], truth_P[learns_P].float()
@@ -47,22 +48,6 @@ def _probe(magvit: Magvit, subject: Subject, image_size: int, recipe: ProbeRecip
     with torch.no_grad():
         said_P = net(signs_PCHW[~learns_P])[:, 0] > 0
     return Score(int((said_P == truth_P[~learns_P]).sum()), 2 * recipe.held_out)
-
-
-def probe_net(bits: int, recipe: ProbeRecipe) -> nn.Module:
-    """A small net from code bits [P, bits, h, w] to one logit [P, 1]; dropout, as a few thousand renders are few."""
-    width = recipe.width
-    return nn.Sequential(
-        nn.Conv2d(bits, width, 3, padding=1),
-        nn.ReLU(),
-        nn.Dropout(recipe.dropout),
-        nn.Conv2d(width, width, 3, padding=1),
-        nn.ReLU(),
-        nn.Dropout(recipe.dropout),
-        nn.AdaptiveAvgPool2d(4),
-        nn.Flatten(),
-        nn.Linear(16 * width, 1),
-    )
 
 
 def _signs(magvit: Magvit, photos: Sequence[Photo], image_size: int) -> Tensor:
