@@ -15,6 +15,7 @@ FLOORS = {
     "unictokens.atomic": 1,
     "unictokens.images": 1,
     "unictokens.sealed": 1,
+    "unictokens.settings": 1,
     "unictokens.tracking": 1,
     "unictokens.config": 2,
     "unictokens.concepts": 2,

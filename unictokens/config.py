@@ -9,14 +9,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 
+from unictokens import settings
 from unictokens.concepts.layout import Group, TokenLayout
-from unictokens.errors import ConceptError, ConfigError
+from unictokens.errors import ConfigError
+from unictokens.settings import parse_settings, to_dict
+
+__all__ = ["PRESETS", "RunConfig", "config_hash", "from_dict", "load_config", "override", "parse_settings", "to_dict"]
 
 STRICT = ConfigDict(extra="forbid")
 Count = Annotated[int, Field(ge=0)]
@@ -27,8 +30,9 @@ UnderstandingData = Literal["stage_1", "stage_3"]
 GenerationData = Literal["cropped", "photos"]
 Initializer = Literal["class_word", "kmeans_images", "face", "image_codes", "perception", "random_patch", "full_image"]
 
-OPEN_TABLES = (["initial"], ["initial_person"])
+OPEN_TABLES = ("initial", "initial_person")
 """Settings whose keys are not fixed: `override` may add one."""
+LISTED = "run 'python -m unictokens config' to list all settings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,30 +156,9 @@ class RunConfig:
     seed: Count = 0
 
 
-@cache
-def _adapter() -> TypeAdapter[RunConfig]:
-    return TypeAdapter(RunConfig)
-
-
-def to_dict(config: RunConfig) -> dict[str, Any]:
-    """The config as plain JSON types."""
-    return _adapter().dump_python(config, mode="json")
-
-
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
     """Read a full config; raises ConfigError that names the dotted path of the first wrong or unknown setting."""
-    try:
-        return _adapter().validate_python(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            raise ConfigError(
-                f"unknown setting '{path}': run 'python -m unictokens config' to list all settings"
-            ) from error
-        raise ConfigError(f"setting '{path}' is {first['input']!r}: {first['msg'].lower()}") from error
-    except ConceptError as error:
-        raise ConfigError(str(error)) from error
+    return settings.read(RunConfig, values, LISTED)
 
 
 def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
@@ -183,39 +166,16 @@ def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 
     Raises ConfigError for a path that does not exist or a value that does not fit.
     """
-    tree = to_dict(config)
-    for path, value in values.items():
-        *parents, leaf = path.split(".")
-        node: Any = tree
-        for parent in parents:
-            node = node.get(parent) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or (leaf not in node and parents[-1:] not in OPEN_TABLES):
-            raise ConfigError(f"unknown setting '{path}': run 'python -m unictokens config' to list all settings")
-        node[leaf] = value
-    return from_dict(tree)
+    return settings.override(config, values, LISTED, OPEN_TABLES)
 
 
-def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """`["seed=3", "stages.deepen.optim.lr=1e-4"]` to values; raises ConfigError for a pair without '='."""
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        path, equals, text = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"setting '{pair}' has no value: write it as {pair}=VALUE")
-        try:
-            values[path] = json.loads(text)
-        except json.JSONDecodeError:
-            values[path] = text
-    return values
-
-
-def load_config(source: str, settings: Mapping[str, Any] | None = None) -> RunConfig:
-    """A preset by name or a JSON file by path, then `settings` over it.
+def load_config(source: str, changed: Mapping[str, Any] | None = None) -> RunConfig:
+    """A preset by name or a JSON file by path, then `changed` over it.
 
     Raises ConfigError for an unknown preset, an unreadable file, or a wrong setting.
     """
     if source in PRESETS:
-        return override(PRESETS[source], settings or {})
+        return override(PRESETS[source], changed or {})
     path = Path(source)
     if not path.is_file():
         raise ConfigError(f"config '{source}' is neither a preset ({', '.join(PRESETS)}) nor a file")
@@ -225,7 +185,7 @@ def load_config(source: str, settings: Mapping[str, Any] | None = None) -> RunCo
         raise ConfigError(f"config file '{path}' is not readable JSON ({error}): mend or regenerate it") from error
     if not isinstance(values, dict):
         raise ConfigError(f"config file '{path}' holds a {type(values).__name__}: it must be a JSON object")
-    return override(from_dict(values), settings or {})
+    return override(from_dict(values), changed or {})
 
 
 def config_hash(config: RunConfig) -> str:

@@ -18,7 +18,14 @@ from unictokens.data.toyland import Question, random_photo, residents
 from unictokens.errors import CheckpointError, StorageError
 from unictokens.pretrain import __main__ as command
 from unictokens.pretrain.assemble import small_config
-from unictokens.pretrain.attributes import SIZES, UNSEEN, attribute_loss, attributes_of, attributes_of_subject
+from unictokens.pretrain.attributes import (
+    SIZES,
+    UNSEEN,
+    attribute_loss,
+    attributes_of,
+    attributes_of_subject,
+    match_loss,
+)
 from unictokens.pretrain.card import measure_and_write
 from unictokens.pretrain.codebook import settle_codes, share_codes
 from unictokens.pretrain.codes import codes_kind, encode_shards, start_weights, train_image_tokenizer
@@ -224,7 +231,7 @@ def test_a_base_is_trained_on(base: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "steps"),
-    [((), TokenizerRecipe.steps), (("--start", "mini"), 0), (("--start", "mini", "--tokenizer-steps", "7"), 7)],
+    [((), TokenizerRecipe.steps), (("--start", "mini"), 0), (("--start", "mini", "--set", "tokenizer.steps=7"), 7)],
 )
 def test_image_tokenizer_is_kept_unless_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], steps: int
@@ -234,6 +241,21 @@ def test_image_tokenizer_is_kept_unless_asked(
     monkeypatch.setattr(command, "measure_and_write", lambda folder, recipe: None)
     assert command.main([str(tmp_path), *options]) == 0
     assert asked[0].tokenizer.steps == steps
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("language.step=3", "unknown setting 'language.step'"),
+        ("language.steps=many", "setting 'language.steps' is 'many'"),
+        ("tokenizer.magvit.groups=x", "setting 'tokenizer.magvit.groups'"),
+    ],
+)
+def test_wrong_settings_of_the_recipe_are_refused(
+    tmp_path: Path, setting: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([str(tmp_path / "run"), "--set", setting]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_attributes_are_classes_in_range() -> None:
@@ -260,6 +282,28 @@ def test_only_names_have_looks(base: Path) -> None:
     vocabulary = Vocabulary.of(small_config(Recipe(), tokenizer.size), tokenizer.eot, tokenizer.size)
     known = replace(lessons, sequences=Sequences(vocabulary, tokenizer, 128)).names()
     assert int((known >= 0).any(dim=1).sum()) == len(residents())
+
+
+def test_meetings_tell_which_looks_are_shared(base: Path) -> None:
+    """A meeting stands where the answer's first word is predicted; a lookalike differs, the resident never does."""
+    roomy = replace(TINY.language, residents=1.0, batch_understanding=16, text_room=200)
+    batch = replace(lessons_of(base), recipe=roomy).conversations(0)
+    assert batch.meets_M2 is not None and batch.shared_MA is not None and len(batch.meets_M2) > 10
+    yes = load(str(base)).sequences.text((" Yes",))
+    said = []
+    for row, place in batch.meets_M2.tolist():
+        assert batch.labels_BT[row, place] == IGNORE != batch.labels_BT[row, place + 1]
+        said.append(batch.labels_BT[row, place + 1 : place + 1 + len(yes)].tolist() == yes)
+    assert said == (batch.shared_MA != 0).all(dim=1).tolist() and 0 < sum(said) < len(said)
+
+
+def test_rare_differences_weigh_as_much_as_matches() -> None:
+    shared_MA = torch.tensor([[1, 1, 1, 0], [1, 1, 1, IGNORE]])
+    unsure = match_loss(torch.zeros(2, 4), shared_MA)
+    right = match_loss(torch.where(shared_MA == 1, 9.0, -9.0), shared_MA)
+    assert torch.isclose(unsure, torch.tensor(2 * np.log(2), dtype=torch.float32)) and right < 1e-3
+    assert match_loss(torch.where(shared_MA == 1, 9.0, 9.0), shared_MA) > 8
+    assert match_loss(torch.zeros(0, 4), torch.zeros(0, 4, dtype=torch.long)) == 0
 
 
 def test_unknown_attributes_weigh_nothing() -> None:

@@ -28,9 +28,11 @@ from unictokens.pretrain.language import train_language_model
 from unictokens.pretrain.lessons import Lessons, corpus
 from unictokens.pretrain.lineage import Run, read_lineage, write_lineage
 from unictokens.pretrain.pool import draw_shards, to_network
-from unictokens.pretrain.recipe import LanguageRecipe, Recipe, TokenizerRecipe
+from unictokens.pretrain.recipe import Recipe
+from unictokens.settings import override, parse_settings
 
 CORPUS_PHOTOS = 1_500
+LISTED = "the model card of the base, or unictokens/pretrain/recipe.py, lists all settings"
 
 
 def text_tokenizer(recipe: Recipe, folder: Path) -> TextTokenizer:
@@ -82,22 +84,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--processes", type=int, default=2, help="processes that draw photos (default 2)")
     parser.add_argument("--start", metavar="BASE", help="train this base on (a folder, or mini) instead of a new one")
-    parser.add_argument("--steps", type=int, help="steps of the transformer, instead of the recipe's")
     parser.add_argument(
-        "--tokenizer-steps", type=int, help="steps of the image tokenizer, instead of the recipe's; with --start: 0"
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PATH=VALUE",
+        help="change numbers of the recipe, such as language.steps=3000; with --start, tokenizer.steps is 0 unless set",
     )
-    parser.add_argument("--seed", type=int, help="seed of the transformer's lessons, instead of the recipe's")
     parser.add_argument("--measure", action="store_true", help="only measure FOLDER/base and write its model card")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    changed = {name: value for name in ("steps", "seed") if (value := getattr(options, name)) is not None}
-    tokenizer_steps = options.tokenizer_steps
-    if tokenizer_steps is None:
-        tokenizer_steps = TokenizerRecipe.steps if options.start is None else 0
-    recipe = Recipe(
-        tokenizer=replace(TokenizerRecipe(), steps=tokenizer_steps), language=replace(LanguageRecipe(), **changed)
-    )
     try:
+        kept = {} if options.start is None else {"tokenizer.steps": 0}
+        recipe = override(Recipe(), {**kept, **parse_settings(options.set)}, LISTED)
         base = (
             options.folder / "base"
             if options.measure

@@ -56,6 +56,12 @@ def attributes_of_subject(subject: Subject) -> list[int]:
     return looks + [UNSEEN] * (len(SIZES) - len(looks) - len(levels)) + levels
 
 
+def shared_attributes(known: Subject, photo: Photo) -> list[int]:
+    """1 where a photo shows what `known` always looks like, 0 where it does not; UNSEEN where one of them says nothing."""
+    pairs = zip(attributes_of_subject(known), attributes_of(photo), strict=True)
+    return [UNSEEN if UNSEEN in pair else int(pair[0] == pair[1]) for pair in pairs]
+
+
 class AttributeHead(nn.Module):
     """Linear classifiers on the mean of the image's hidden states and on the state of its end."""
 
@@ -75,6 +81,23 @@ class AttributeHead(nn.Module):
         The same classifiers read both, so a word and a picture of the same individual come to look alike inside.
         """
         return self(word_MD[:, None])
+
+
+class MatchHead(nn.Module):
+    """A linear classifier per attribute: does the photo show what the question's individual looks like?
+
+    It reads the state from which yes or no is said. "No" to a lookalike alone does not tell which of many looks was
+    wrong, and the comparison is hardly ever found; told look by look, it is.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, len(SIZES))
+
+    def forward(self, asked_MD: Tensor) -> Tensor:
+        """States [M, D] to logits float32 [M, A] that an attribute matches."""
+        return self.linear(self.norm(asked_MD)).float()
 
 
 class CodeHead(nn.Module):
@@ -104,6 +127,19 @@ def attribute_loss(logits_BL: Tensor, attributes_BA: Tensor) -> Tensor:
     parts = logits_BL.split(SIZES, dim=1)
     known = [functional.cross_entropy(part, attributes_BA[:, at], reduction="sum") for at, part in enumerate(parts)]
     return torch.stack(known).sum() / (attributes_BA >= 0).sum().clamp(min=1)
+
+
+def match_loss(logits_MA: Tensor, shared_MA: Tensor) -> Tensor:
+    """Mean binary cross-entropy over matches plus that over differences, which are rare: a lookalike has one.
+
+    shared_MA  int64 [M, A]: 1, 0, or -100 where unknown
+    """
+    entropies_MA = functional.binary_cross_entropy_with_logits(
+        logits_MA, shared_MA.clamp(min=0).float(), reduction="none"
+    )
+    alike_MA, differ_MA = shared_MA == 1, shared_MA == 0
+    parts = [(entropies_MA * kind_MA).sum() / kind_MA.sum().clamp(min=1) for kind_MA in (alike_MA, differ_MA)]
+    return parts[0] + parts[1]
 
 
 def attribute_hits(logits_BL: Tensor, attributes_BA: Tensor) -> Tensor:

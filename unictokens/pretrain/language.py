@@ -15,7 +15,7 @@ from unictokens.backbones.showo.image_tokenizer import Quantizer
 from unictokens.backbones.showo.language_model import LanguageModel
 from unictokens.backbones.showo.vocabulary import IGNORE, Vocabulary
 from unictokens.concepts.bank import ConceptBank
-from unictokens.pretrain.attributes import AttributeHead, attribute_hits, attribute_loss
+from unictokens.pretrain.attributes import AttributeHead, MatchHead, attribute_hits, attribute_loss, match_loss
 from unictokens.pretrain.codebook import settle_codes, share_codes
 from unictokens.pretrain.lessons import Batch, Lessons
 from unictokens.pretrain.loop import Training
@@ -81,7 +81,7 @@ def optimizer_of(model: nn.Module, recipe: LanguageRecipe) -> torch.optim.AdamW:
 
 
 class Pupil(nn.Module):
-    """What is trained together: the transformer, and the attribute head that only the training needs."""
+    """What is trained together: the transformer, and the two heads that only the training needs."""
 
     def __init__(
         self, config: ShowOConfig, signs_CL: Tensor, vocabulary: Vocabulary, start: LanguageModel | None = None
@@ -92,13 +92,15 @@ class Pupil(nn.Module):
             self.language.load_state_dict(start.state_dict())
         share_codes(self.language, signs_CL, vocabulary, trained=start is not None)
         self.attributes = AttributeHead(self.language.width)
+        self.matches = MatchHead(self.language.width)
 
 
 class Losses:
     """Mean cross-entropies of both kinds of batch; the transformer itself is compiled, logits only where labels are."""
 
     def __init__(self, pupil: Pupil, lessons: Lessons, device: str, recipe: LanguageRecipe) -> None:
-        self.model, self.attributes, self.device = pupil.language, pupil.attributes, device
+        self.model, self.device = pupil.language, device
+        self.attributes, self.matches = pupil.attributes, pupil.matches
         self.image, self.middle = slice(1, lessons.prefix), recipe.attributes_layer
         self.names_VA = lessons.names().to(device)
         self.bank = ConceptBank.empty(self.model.width).to(device)
@@ -109,20 +111,26 @@ class Losses:
         h_BTD, _ = self._hidden(batch)
         return self._entropy(h_BTD, batch.labels_BT.to(self.device), shift=0, first=1.0)
 
-    def conversations(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Cross-entropies of answers, of the photos' attributes and of named residents', and the share of photos' right ones [A]."""
+    def conversations(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """Cross-entropies: `answers`, `attributes` of photos, of `names` that stand for residents, `matches` of both.
+
+        Also the share of right attributes of photos, float32 [A].
+        """
         h_BTD, middle_BTD = self._hidden(batch)
         answers = self._entropy(h_BTD, batch.labels_BT.to(self.device), shift=1, first=FIRST_WORDS)
-        assert batch.attributes_BA is not None
+        assert batch.attributes_BA is not None and batch.meets_M2 is not None and batch.shared_MA is not None
         attributes_BA = batch.attributes_BA.to(self.device)
         with torch.autocast(self.device, torch.bfloat16):
             logits_BL = self.attributes(middle_BTD[:, self.image])
             named_BTA = self.names_VA[batch.ids_BT.to(self.device)]
             places = (named_BTA >= 0).any(dim=2).nonzero(as_tuple=True)
             names = attribute_loss(self.attributes.of_words(middle_BTD[places]), named_BTA[places])
+            rows_M, places_M = batch.meets_M2.to(self.device).unbind(1)
+            matches = match_loss(self.matches(h_BTD[rows_M, places_M]), batch.shared_MA.to(self.device))
         with torch.no_grad():
             hits_A = attribute_hits(logits_BL, attributes_BA)
-        return answers, attribute_loss(logits_BL, attributes_BA), names, hits_A
+        attributes = attribute_loss(logits_BL, attributes_BA)
+        return {"answers": answers, "attributes": attributes, "names": names, "matches": matches}, hits_A
 
     def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
         ids_BT = batch.ids_BT.to(self.device)
@@ -190,16 +198,20 @@ def train_language_model(
     last = recipe.steps if until is None else min(until, recipe.steps)
     losses = Losses(pupil, lessons, device, recipe)
     ready = batches(lessons, training.done, last)
+    weights = {
+        "answers": recipe.understanding_weight,
+        "attributes": recipe.attributes_weight,
+        "names": recipe.names_weight,
+        "matches": recipe.matches_weight,
+    }
 
     def learn(_: int) -> tuple[dict[str, float], np.ndarray]:
         drawings, conversations = next(ready)
         drawing = losses.drawings(drawings)
         (recipe.generation_weight * drawing).backward()
-        answers, attributes, names, hits_A = losses.conversations(conversations)
-        looks = recipe.attributes_weight * attributes + recipe.names_weight * names
-        (recipe.understanding_weight * answers + looks).backward()
-        told = {"drawing": drawing, "answers": answers, "attributes": attributes, "names": names}
-        return {name: loss.item() for name, loss in told.items()}, hits_A.cpu().numpy()
+        parts, hits_A = losses.conversations(conversations)
+        torch.stack([weight * parts[name] for name, weight in weights.items()]).sum().backward()
+        return {name: loss.item() for name, loss in {"drawing": drawing, **parts}.items()}, hits_A.cpu().numpy()
 
     training.run(last, lambda step: learning_rate(recipe, step), learn, report=50, save=250)
     pupil.eval().cpu().requires_grad_(False)

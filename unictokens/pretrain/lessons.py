@@ -3,6 +3,7 @@
 Every lesson follows from (seed, step) alone, so a resumed training goes on as if it had never stopped.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ from unictokens.data.toyland import (
     residents,
 )
 from unictokens.data.toyland.residents import is_resident
-from unictokens.pretrain.attributes import SIZES, UNSEEN, attributes_of, attributes_of_subject
+from unictokens.pretrain.attributes import SIZES, UNSEEN, attributes_of, attributes_of_subject, shared_attributes
 from unictokens.pretrain.pool import photo_of, resident_photo_of
 from unictokens.pretrain.recipe import LanguageRecipe
 from unictokens.sampling.maskgit import training_mask
@@ -35,6 +36,7 @@ NO_PHOTO_SHARE = 0.1
 """Share of conversations that are about the black placeholder, as text-only questions are in concept data."""
 NAMED = 150
 """How often each resident's name stands in the corpus of the text tokenizer."""
+WORD = re.compile(r"[A-Za-z]+")
 START_SHARE = 0.5
 """Share of conversations with a start-of-text id after the image: training data of concepts has none, inference has."""
 
@@ -44,7 +46,8 @@ class Batch:
     """Sequences of one kind: ids and labels int64 [B, T] (labels say what stands at a place), mask bool [B or 1, 1, T, T].
 
     For conversations only: positions_BT int64 [B, T], as packed turns each begin where the text begins; attributes_BA
-    int64 [B, A], the photos' class numbers, -100 where there is no photo.
+    int64 [B, A], the photos' class numbers, -100 where there is no photo; meets_M2 int64 [M, 2], (row, place) from which
+    yes or no is said about a resident in a photo, and shared_MA int64 [M, A], which looks they share (`shared_attributes`).
     """
 
     ids_BT: Tensor
@@ -52,6 +55,21 @@ class Batch:
     mask: Tensor
     positions_BT: Tensor | None = None
     attributes_BA: Tensor | None = None
+    meets_M2: Tensor | None = None
+    shared_MA: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Talk:
+    """A conversation as a row: ids, labels, the number of the turn that each place belongs to, and where residents are met.
+
+    meetings  place from which a recognition question is answered -> the resident's name
+    """
+
+    ids: list[int]
+    labels: list[int]
+    turns: list[int]
+    meetings: dict[int, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,17 +98,28 @@ class Lessons:
     def conversations(self, step: int) -> Batch:
         """Photos, each with as many questions as fit the text room; labels are the answers."""
         rng = np.random.default_rng((self.recipe.seed, step, 1))
-        rows, turns, attributes = [], [], []
-        for _ in range(self.recipe.batch_understanding):
+        talks, attributes, meets, shared = [], [], [], []
+        for row in range(self.recipe.batch_understanding):
             asked, codes_N, photo = self._topic(rng)
-            ids, labels, turn = self._conversation(asked, codes_N, rng)
-            rows.append((ids, labels))
-            turns.append(turn)
-            attributes.append([UNSEEN] * len(SIZES) if photo is None else attributes_of(photo))
-        ids_BT, labels_BT = _stack(rows)
-        turns_BT = torch.tensor(turns)
-        mask, positions_BT = packed_mask(self.prefix, turns_BT), packed_positions(self.prefix, turns_BT)
-        return Batch(ids_BT, labels_BT, mask, positions_BT, torch.tensor(attributes))
+            talk = self._conversation(asked, codes_N, rng)
+            talks.append(talk)
+            if photo is None:
+                attributes.append([UNSEEN] * len(SIZES))
+                continue
+            attributes.append(attributes_of(photo))
+            meets += [(row, place) for place in talk.meetings]
+            shared += [shared_attributes(residents()[name], photo) for name in talk.meetings.values()]
+        ids_BT, labels_BT = _stack([(talk.ids, talk.labels) for talk in talks])
+        turns_BT = torch.tensor([talk.turns for talk in talks])
+        return Batch(
+            ids_BT,
+            labels_BT,
+            packed_mask(self.prefix, turns_BT),
+            packed_positions(self.prefix, turns_BT),
+            torch.tensor(attributes),
+            torch.tensor(meets, dtype=torch.long).reshape(-1, 2),
+            torch.tensor(shared, dtype=torch.long).reshape(-1, len(SIZES)),
+        )
 
     def names(self) -> Tensor:
         """Class numbers of the residents by the ids of their names, int64 [V, A]; UNSEEN in all other rows."""
@@ -139,27 +168,35 @@ class Lessons:
         ids = [vocabulary.pad] * padding + text + sequences.image(shown)
         return ids, [IGNORE] * (padding + len(text)) + [vocabulary.soi, *asked, vocabulary.eoi]
 
-    def _conversation(
-        self, asked: list[Question], codes_N: Tensor, rng: np.random.Generator
-    ) -> tuple[list[int], list[int], list[int]]:
-        """Ids, labels, and the number of the turn that each place belongs to."""
+    def _conversation(self, asked: list[Question], codes_N: Tensor, rng: np.random.Generator) -> _Talk:
         vocabulary, room = self.sequences.vocabulary, self.recipe.text_room
         packed = rng.random() < self.recipe.packed
         start = [vocabulary.eot] if rng.random() < START_SHARE else []
         ids: list[int] = []
         labels: list[int] = []
         turns: list[int] = []
+        meetings: dict[int, str] = {}
         for number, at in enumerate(rng.permutation(len(asked))):
             more_ids, more_labels = self.sequences.conversation([((asked[at].question,), (asked[at].answer,))])
             if start and (packed or not ids):
                 more_ids, more_labels = start + more_ids, [IGNORE] * len(start) + more_labels
             if len(ids) + len(more_ids) <= room:
+                if (met := _met(asked[at])) is not None:
+                    answer = next(place for place, label in enumerate(more_labels) if label != IGNORE)
+                    meetings[self.prefix + len(ids) + answer - 1] = met
                 ids, labels = ids + more_ids, labels + more_labels
                 turns += [number if packed else 0] * len(more_ids)
         padding = room - len(ids)
         prefix = self.sequences.image_prefix(self.sequences.code_ids(codes_N))
         ids, labels = prefix + ids + [vocabulary.pad] * padding, [IGNORE] * len(prefix) + labels + [IGNORE] * padding
-        return ids, labels, [-1] * len(prefix) + turns + [-2] * padding
+        return _Talk(ids, labels, [-1] * len(prefix) + turns + [-2] * padding, meetings)
+
+
+def _met(asked: Question) -> str | None:
+    """The resident whom a recognition question is about, if it is about one."""
+    if asked.kind != "recognition":
+        return None
+    return next((word for word in WORD.findall(asked.question) if word in residents()), None)
 
 
 def packed_positions(prefix: int, turns_BT: Tensor) -> Tensor:

@@ -54,6 +54,7 @@ class LanguageRecipe:
     packed         share of conversations whose turns do not see each other: what one answer tells, the next must see by itself
     attributes_weight  weight of naming a photo's attributes by a head that is dropped afterwards (see `attributes`)
     names_weight   weight of telling a resident's attributes from its name by the same head
+    matches_weight     weight of telling which looks a photo shares with the resident that is asked about, by a second such head
     attributes_layer   layers before that head: the layers after it can still carry to an answer what it made the image tell
     """
 
@@ -82,6 +83,7 @@ class LanguageRecipe:
     generation_weight: float = 0.7
     attributes_weight: float = 1.0
     names_weight: float = 0.5
+    matches_weight: float = 1.0
     attributes_layer: int = 3
     seed: int = 2
 
