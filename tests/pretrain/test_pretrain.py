@@ -25,6 +25,7 @@ from unictokens.pretrain.attributes import (
     attributes_of,
     attributes_of_subject,
     match_loss,
+    shared_looks,
 )
 from unictokens.pretrain.card import measure_and_write
 from unictokens.pretrain.codebook import settle_codes, share_codes
@@ -55,7 +56,7 @@ TINY = Recipe(
     tokenizer=TokenizerRecipe(compiled=False, magvit=MAGVIT, shards=1, batch=4, steps=2, warmup_steps=1, soft_steps=1),
     language=LanguageRecipe(
         compiled=False, width=32, layers=1, heads=2, intermediate=64, text_vocabulary=300, shards=1, resident_shards=1,
-        batch_generation=2, batch_understanding=2, text_room=60, steps=2, warmup_steps=1, attributes_layer=1,
+        batch_generation=2, batch_understanding=2, text_room=60, steps=2, warmup_steps=1, attributes_layer=1, gathered_layer=1,
     ),
 )  # fmt: skip
 
@@ -288,21 +289,28 @@ def test_meetings_tell_which_looks_are_shared(base: Path) -> None:
     """A meeting stands where the answer's first word is predicted; a lookalike differs, the resident never does."""
     roomy = replace(TINY.language, residents=1.0, batch_understanding=16, text_room=200)
     batch = replace(lessons_of(base), recipe=roomy).conversations(0)
-    assert batch.meets_M2 is not None and batch.shared_MA is not None and len(batch.meets_M2) > 10
+    assert batch.meets_M2 is not None and batch.known_MA is not None and batch.attributes_BA is not None
+    assert len(batch.meets_M2) > 10
     yes = load(str(base)).sequences.text((" Yes",))
     said = []
     for row, place in batch.meets_M2.tolist():
         assert batch.labels_BT[row, place] == IGNORE != batch.labels_BT[row, place + 1]
         said.append(batch.labels_BT[row, place + 1 : place + 1 + len(yes)].tolist() == yes)
-    assert said == (batch.shared_MA != 0).all(dim=1).tolist() and 0 < sum(said) < len(said)
+    shared_MA = shared_looks(batch.known_MA, batch.attributes_BA[batch.meets_M2[:, 0]])
+    assert said == (shared_MA != 0).all(dim=1).tolist() and 0 < sum(said) < len(said)
 
 
-def test_rare_differences_weigh_as_much_as_matches() -> None:
+def test_a_lookalike_weighs_as_much_as_a_stranger() -> None:
     shared_MA = torch.tensor([[1, 1, 1, 0], [1, 1, 1, IGNORE]])
     unsure = match_loss(torch.zeros(2, 4), shared_MA)
     right = match_loss(torch.where(shared_MA == 1, 9.0, -9.0), shared_MA)
     assert torch.isclose(unsure, torch.tensor(2 * np.log(2), dtype=torch.float32)) and right < 1e-3
     assert match_loss(torch.where(shared_MA == 1, 9.0, 9.0), shared_MA) > 8
+    stranger_MA = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]])
+    missed = torch.tensor(
+        [[9.0, 9.0, 9.0, 9.0], [9.0, -9.0, -9.0, -9.0]]
+    )  # the lookalike alone was taken for the resident
+    assert torch.isclose(match_loss(missed, stranger_MA), torch.tensor(9.0 / 2), atol=1e-2)
     assert match_loss(torch.zeros(0, 4), torch.zeros(0, 4, dtype=torch.long)) == 0
 
 

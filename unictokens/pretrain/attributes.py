@@ -56,12 +56,6 @@ def attributes_of_subject(subject: Subject) -> list[int]:
     return looks + [UNSEEN] * (len(SIZES) - len(looks) - len(levels)) + levels
 
 
-def shared_attributes(known: Subject, photo: Photo) -> list[int]:
-    """1 where a photo shows what `known` always looks like, 0 where it does not; UNSEEN where one of them says nothing."""
-    pairs = zip(attributes_of_subject(known), attributes_of(photo), strict=True)
-    return [UNSEEN if UNSEEN in pair else int(pair[0] == pair[1]) for pair in pairs]
-
-
 class AttributeHead(nn.Module):
     """Linear classifiers on the mean of the image's hidden states and on the state of its end."""
 
@@ -84,20 +78,26 @@ class AttributeHead(nn.Module):
 
 
 class MatchHead(nn.Module):
-    """A linear classifier per attribute: does the photo show what the question's individual looks like?
+    """Linear classifiers on the place from which yes or no is said about an individual in a photo.
 
-    It reads the state from which yes or no is said. "No" to a lookalike alone does not tell which of many looks was
-    wrong, and the comparison is hardly ever found; told look by look, it is.
+    "No" to a lookalike does not tell which of many looks was wrong, and to compare them is hardly ever found by itself; told
+    step by step, it is: first what both look like (`gathered`, inside), then what is the same (`matches`, at the end).
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.linear = nn.Linear(width, len(SIZES))
+        self.inner, self.outer = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.looks = nn.Linear(width, 2 * sum(SIZES))
+        self.same = nn.Linear(width, len(SIZES))
 
-    def forward(self, asked_MD: Tensor) -> Tensor:
-        """States [M, D] to logits float32 [M, A] that an attribute matches."""
-        return self.linear(self.norm(asked_MD)).float()
+    def gathered(self, inside_MD: Tensor) -> tuple[Tensor, Tensor]:
+        """Inner states to logits float32 [M, sum of SIZES] of what the individual, and what the photo's figure, looks like."""
+        known_ML, shown_ML = self.looks(self.inner(inside_MD)).float().chunk(2, dim=1)
+        return known_ML, shown_ML
+
+    def matches(self, h_MD: Tensor) -> Tensor:
+        """Final states to logits float32 [M, A] that an attribute is the same."""
+        return self.same(self.outer(h_MD)).float()
 
 
 class CodeHead(nn.Module):
@@ -129,17 +129,30 @@ def attribute_loss(logits_BL: Tensor, attributes_BA: Tensor) -> Tensor:
     return torch.stack(known).sum() / (attributes_BA >= 0).sum().clamp(min=1)
 
 
-def match_loss(logits_MA: Tensor, shared_MA: Tensor) -> Tensor:
-    """Mean binary cross-entropy over matches plus that over differences, which are rare: a lookalike has one.
+def shared_looks(known_MA: Tensor, shown_MA: Tensor) -> Tensor:
+    """1 where both have the same class number, 0 where they differ, UNSEEN where one of them is; int64 [M, A] all."""
+    unseen_MA = (known_MA == UNSEEN) | (shown_MA == UNSEEN)
+    return (known_MA == shown_MA).long().masked_fill(unseen_MA, UNSEEN)
 
-    shared_MA  int64 [M, A]: 1, 0, or -100 where unknown
+
+def match_loss(logits_MA: Tensor, shared_MA: Tensor) -> Tensor:
+    """Binary cross-entropy over what matches plus that over what differs, each the mean of the meetings' own means.
+
+    Of the looks of a lookalike one differs, of a stranger's most do: counted look by look, strangers would drown lookalikes.
+
+    shared_MA  int64 [M, A] of `shared_looks`
     """
     entropies_MA = functional.binary_cross_entropy_with_logits(
         logits_MA, shared_MA.clamp(min=0).float(), reduction="none"
     )
-    alike_MA, differ_MA = shared_MA == 1, shared_MA == 0
-    parts = [(entropies_MA * kind_MA).sum() / kind_MA.sum().clamp(min=1) for kind_MA in (alike_MA, differ_MA)]
-    return parts[0] + parts[1]
+    return torch.stack([_mean_of_means(entropies_MA, shared_MA == kind) for kind in (1, 0)]).sum()
+
+
+def _mean_of_means(values_MA: Tensor, chosen_MA: Tensor) -> Tensor:
+    """The mean over rows that have chosen values of these values' mean; zero where no row has any."""
+    count_M = chosen_MA.sum(dim=1)
+    means_M = (values_MA * chosen_MA).sum(dim=1) / count_M.clamp(min=1)
+    return means_M.sum() / (count_M > 0).sum().clamp(min=1)
 
 
 def attribute_hits(logits_BL: Tensor, attributes_BA: Tensor) -> Tensor:

@@ -15,7 +15,14 @@ from unictokens.backbones.showo.image_tokenizer import Quantizer
 from unictokens.backbones.showo.language_model import LanguageModel
 from unictokens.backbones.showo.vocabulary import IGNORE, Vocabulary
 from unictokens.concepts.bank import ConceptBank
-from unictokens.pretrain.attributes import AttributeHead, MatchHead, attribute_hits, attribute_loss, match_loss
+from unictokens.pretrain.attributes import (
+    AttributeHead,
+    MatchHead,
+    attribute_hits,
+    attribute_loss,
+    match_loss,
+    shared_looks,
+)
 from unictokens.pretrain.codebook import settle_codes, share_codes
 from unictokens.pretrain.lessons import Batch, Lessons
 from unictokens.pretrain.loop import Training
@@ -101,10 +108,11 @@ class Losses:
     def __init__(self, pupil: Pupil, lessons: Lessons, device: str, recipe: LanguageRecipe) -> None:
         self.model, self.device = pupil.language, device
         self.attributes, self.matches = pupil.attributes, pupil.matches
-        self.image, self.middle = slice(1, lessons.prefix), recipe.attributes_layer
+        self.image = slice(1, lessons.prefix)
+        self.layers = (recipe.attributes_layer, recipe.gathered_layer)
         self.names_VA = lessons.names().to(device)
         self.bank = ConceptBank.empty(self.model.width).to(device)
-        self.hidden = self.model.compiled_hidden_and_middle() if recipe.compiled else self.model.hidden_and_middle
+        self.hidden = self.model.compiled_hidden_and_inner() if recipe.compiled else self.model.hidden_and_inner
 
     def drawings(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of hidden codes and image ends, where every place predicts itself."""
@@ -112,13 +120,14 @@ class Losses:
         return self._entropy(h_BTD, batch.labels_BT.to(self.device), shift=0, first=1.0)
 
     def conversations(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        """Cross-entropies: `answers`, `attributes` of photos, of `names` that stand for residents, `matches` of both.
+        """Cross-entropies: `answers`, `attributes` of photos, of `names` that stand for residents, what is `gathered` to compare
+        both, and `matches` between them.
 
         Also the share of right attributes of photos, float32 [A].
         """
-        h_BTD, middle_BTD = self._hidden(batch)
+        h_BTD, (middle_BTD, inner_BTD) = self._hidden(batch)
         answers = self._entropy(h_BTD, batch.labels_BT.to(self.device), shift=1, first=FIRST_WORDS)
-        assert batch.attributes_BA is not None and batch.meets_M2 is not None and batch.shared_MA is not None
+        assert batch.attributes_BA is not None and batch.meets_M2 is not None and batch.known_MA is not None
         attributes_BA = batch.attributes_BA.to(self.device)
         with torch.autocast(self.device, torch.bfloat16):
             logits_BL = self.attributes(middle_BTD[:, self.image])
@@ -126,13 +135,17 @@ class Losses:
             places = (named_BTA >= 0).any(dim=2).nonzero(as_tuple=True)
             names = attribute_loss(self.attributes.of_words(middle_BTD[places]), named_BTA[places])
             rows_M, places_M = batch.meets_M2.to(self.device).unbind(1)
-            matches = match_loss(self.matches(h_BTD[rows_M, places_M]), batch.shared_MA.to(self.device))
+            known_MA, shown_MA = batch.known_MA.to(self.device), attributes_BA[rows_M]
+            known_ML, shown_ML = self.matches.gathered(inner_BTD[rows_M, places_M])
+            gathered = attribute_loss(known_ML, known_MA) + attribute_loss(shown_ML, shown_MA)
+            matches = match_loss(self.matches.matches(h_BTD[rows_M, places_M]), shared_looks(known_MA, shown_MA))
         with torch.no_grad():
             hits_A = attribute_hits(logits_BL, attributes_BA)
         attributes = attribute_loss(logits_BL, attributes_BA)
-        return {"answers": answers, "attributes": attributes, "names": names, "matches": matches}, hits_A
+        told = {"answers": answers, "attributes": attributes, "names": names, "gathered": gathered, "matches": matches}
+        return told, hits_A
 
-    def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _hidden(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         ids_BT = batch.ids_BT.to(self.device)
         none_BS = torch.zeros(len(ids_BT), 0, dtype=torch.long, device=self.device)
         with torch.autocast(self.device, torch.bfloat16):
@@ -140,7 +153,7 @@ class Losses:
             mask = torch.zeros(batch.mask.shape).masked_fill(~batch.mask, torch.finfo(torch.bfloat16).min)
             positions = None if batch.positions_BT is None else batch.positions_BT.to(self.device)
             return self.hidden(
-                self.model.embed(ids_BT, self.bank, none_BS), mask.to(self.device), positions, self.middle
+                self.model.embed(ids_BT, self.bank, none_BS), mask.to(self.device), positions, self.layers
             )
 
     def _entropy(self, h_BTD: Tensor, labels_BT: Tensor, shift: int, first: float) -> Tensor:
@@ -202,6 +215,7 @@ def train_language_model(
         "answers": recipe.understanding_weight,
         "attributes": recipe.attributes_weight,
         "names": recipe.names_weight,
+        "gathered": recipe.gathered_weight,
         "matches": recipe.matches_weight,
     }
 

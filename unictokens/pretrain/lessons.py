@@ -27,7 +27,7 @@ from unictokens.data.toyland import (
     residents,
 )
 from unictokens.data.toyland.residents import is_resident
-from unictokens.pretrain.attributes import SIZES, UNSEEN, attributes_of, attributes_of_subject, shared_attributes
+from unictokens.pretrain.attributes import SIZES, UNSEEN, attributes_of, attributes_of_subject
 from unictokens.pretrain.pool import photo_of, resident_photo_of
 from unictokens.pretrain.recipe import LanguageRecipe
 from unictokens.sampling.maskgit import training_mask
@@ -47,7 +47,7 @@ class Batch:
 
     For conversations only: positions_BT int64 [B, T], as packed turns each begin where the text begins; attributes_BA
     int64 [B, A], the photos' class numbers, -100 where there is no photo; meets_M2 int64 [M, 2], (row, place) from which
-    yes or no is said about a resident in a photo, and shared_MA int64 [M, A], which looks they share (`shared_attributes`).
+    yes or no is said about a resident in a photo, and known_MA int64 [M, A], the resident's class numbers.
     """
 
     ids_BT: Tensor
@@ -56,7 +56,7 @@ class Batch:
     positions_BT: Tensor | None = None
     attributes_BA: Tensor | None = None
     meets_M2: Tensor | None = None
-    shared_MA: Tensor | None = None
+    known_MA: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ class Lessons:
     def conversations(self, step: int) -> Batch:
         """Photos, each with as many questions as fit the text room; labels are the answers."""
         rng = np.random.default_rng((self.recipe.seed, step, 1))
-        talks, attributes, meets, shared = [], [], [], []
+        talks, attributes, meets, known = [], [], [], []
         for row in range(self.recipe.batch_understanding):
             asked, codes_N, photo = self._topic(rng)
             talk = self._conversation(asked, codes_N, rng)
@@ -108,7 +108,7 @@ class Lessons:
                 continue
             attributes.append(attributes_of(photo))
             meets += [(row, place) for place in talk.meetings]
-            shared += [shared_attributes(residents()[name], photo) for name in talk.meetings.values()]
+            known += [attributes_of_subject(residents()[name]) for name in talk.meetings.values()]
         ids_BT, labels_BT = _stack([(talk.ids, talk.labels) for talk in talks])
         turns_BT = torch.tensor([talk.turns for talk in talks])
         return Batch(
@@ -118,7 +118,7 @@ class Lessons:
             packed_positions(self.prefix, turns_BT),
             torch.tensor(attributes),
             torch.tensor(meets, dtype=torch.long).reshape(-1, 2),
-            torch.tensor(shared, dtype=torch.long).reshape(-1, len(SIZES)),
+            torch.tensor(known, dtype=torch.long).reshape(-1, len(SIZES)),
         )
 
     def names(self) -> Tensor:

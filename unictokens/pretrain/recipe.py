@@ -54,8 +54,10 @@ class LanguageRecipe:
     packed         share of conversations whose turns do not see each other: what one answer tells, the next must see by itself
     attributes_weight  weight of naming a photo's attributes by a head that is dropped afterwards (see `attributes`)
     names_weight   weight of telling a resident's attributes from its name by the same head
-    matches_weight     weight of telling which looks a photo shares with the resident that is asked about, by a second such head
+    gathered_weight    weight of telling the looks of a resident and of a photo from where it is said whether they are the same
+    matches_weight     weight of telling there which looks are the same, by a second head that is dropped afterwards
     attributes_layer   layers before that head: the layers after it can still carry to an answer what it made the image tell
+    gathered_layer     layers before looks are gathered: those after it can still compare them
     """
 
     compiled: bool = True
@@ -83,8 +85,10 @@ class LanguageRecipe:
     generation_weight: float = 0.7
     attributes_weight: float = 1.0
     names_weight: float = 0.5
-    matches_weight: float = 1.0
+    gathered_weight: float = 1.0
+    matches_weight: float = 3.0
     attributes_layer: int = 3
+    gathered_layer: int = 4
     seed: int = 2
 
 

@@ -139,12 +139,12 @@ class LanguageModel(nn.Module):
         """
         return self._run(x_BTD, mask, positions, past).last_hidden_state
 
-    def hidden_and_middle(
-        self, x_BTD: Tensor, mask: Tensor, positions: Tensor | None, layers: int
-    ) -> tuple[Tensor, Tensor]:
-        """Final hidden states as `hidden` gives them, and those after the first `layers` layers, both [B, T, D]."""
+    def hidden_and_inner(
+        self, x_BTD: Tensor, mask: Tensor, positions: Tensor | None, layers: tuple[int, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Final hidden states as `hidden` gives them, and those after each number of layers in `layers`; all [B, T, D]."""
         output = self._run(x_BTD, mask, positions, output_hidden_states=True)
-        return output.last_hidden_state, output.hidden_states[layers]
+        return output.last_hidden_state, tuple(output.hidden_states[layer] for layer in layers)
 
     def _run(
         self, x_BTD: Tensor, mask: Tensor, positions: Tensor | None, past: KeyValues | None = None, **asked: bool
@@ -160,14 +160,16 @@ class LanguageModel(nn.Module):
             **asked,
         )
 
-    def compiled_hidden_and_middle(self) -> Callable[[Tensor, Tensor, Tensor | None, int], tuple[Tensor, Tensor]]:
-        """`hidden_and_middle` through torch.compile, for training at fixed shapes (the first call takes about a minute).
+    def compiled_hidden_and_inner(
+        self,
+    ) -> Callable[[Tensor, Tensor, Tensor | None, tuple[int, ...]], tuple[Tensor, tuple[Tensor, ...]]]:
+        """`hidden_and_inner` through torch.compile, for training at fixed shapes (the first call takes about a minute).
 
         The rotary tables stay outside: inside, their sines would be computed again in every fused kernel.
         """
         rotary = self.showo.model.rotary_emb
         rotary.forward = torch.compiler.disable(rotary.forward)
-        return torch.compile(self.hidden_and_middle, dynamic=False)
+        return torch.compile(self.hidden_and_inner, dynamic=False)
 
     def logits(self, h_MD: Tensor, bank: ConceptBank, concepts_MS: Tensor) -> Tensor:
         """Hidden states [M, D] to logits float32 [M, V + S * K].

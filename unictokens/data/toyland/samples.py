@@ -113,9 +113,7 @@ def text_only(subject: Subject, held_out: bool, rng: np.random.Generator) -> lis
 def stage_1(album: Album, subject: Subject, rng: np.random.Generator) -> list[Item]:
     """Training items of stages 1 and 2: recognition, questions about photos, text-only questions; mixed order."""
     items = [
-        *recognitions(album.train, subject, True, rng),
-        *recognitions(album.random, subject, False, rng),
-        *recognitions(album.hard, subject, False, rng),
+        *_balanced(album.train, album.random + album.hard, subject, rng),
         *(_item(shot.path, item) for shot, item in visual(album.train, subject, 2, rng)),
         *(_item(BLACK, item) for item in text_only(subject, False, rng)),
     ]
@@ -123,16 +121,22 @@ def stage_1(album: Album, subject: Subject, rng: np.random.Generator) -> list[It
 
 
 def stage_3(album: Album, subject: Subject, rng: np.random.Generator) -> list[Item]:
-    """Training items of stage 3: mostly recognition, positives as many as hard negatives; mixed order."""
-    again = album.train[: max(0, len(album.hard) - len(album.train))]
+    """Training items of stage 3: mostly recognition, negatives mostly hard; mixed order."""
     items = [
-        *recognitions(album.train + again, subject, True, rng),
-        *recognitions(album.hard, subject, False, rng),
-        *recognitions(album.random[:6], subject, False, rng),
+        *_balanced(album.train, album.random[:6] + album.hard, subject, rng),
         *(_item(shot.path, item) for shot, item in visual(album.train, subject, 1, rng)[:6]),
         *(_item(BLACK, item) for item in text_only(subject, False, rng)[:6]),
     ]
     return [items[at] for at in rng.permutation(len(items))]
+
+
+def _balanced(positives: list[Shot], negatives: list[Shot], subject: Subject, rng: np.random.Generator) -> list[Item]:
+    """Recognition items about all shots, positives asked about again until both answers are equally common.
+
+    With the negatives in the majority, saying no to everything is learned before what the concept looks like.
+    """
+    again = [positives[at % len(positives)] for at in range(max(len(positives), len(negatives)))]
+    return recognitions(again, subject, True, rng) + recognitions(negatives, subject, False, rng)
 
 
 def examination(album: Album, subject: Subject, rng: np.random.Generator) -> list[Item]:
