@@ -45,8 +45,8 @@ def test_training_items_have_the_official_form_and_never_name_tokens(dataset: Pa
         assert human["value"].startswith("<image>\n") and "<token_" not in human["value"] and gpt["value"]
     recognised = [i for i in items if i["conversations"][1]["value"].endswith("in the photo.") and "?" in str(i)]
     answers = Counter(i["conversations"][1]["value"] for i in recognised)
-    assert answers["Yes, <bo> is in the photo."] == 30
-    assert answers["No, <bo> is not in the photo."] == 30
+    assert answers["Yes, <bo> is in the photo."] == 45
+    assert answers["No, <bo> is not in the photo."] == 45
 
 
 def test_the_examination_has_all_types_and_plain_noes(dataset: Path) -> None:

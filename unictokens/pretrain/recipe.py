@@ -101,7 +101,7 @@ class ProbeRecipe:
     held_out       renders of each kind that it is tested on
     """
 
-    concepts: int = 8
+    concepts: int = 20
     renders: int = 3_000
     held_out: int = 300
     steps: int = 2_000

@@ -22,7 +22,7 @@ from unictokens.errors import ConfigError, DataError
 logger = logging.getLogger(__name__)
 
 TRAIN_PHOTOS, TEST_PHOTOS = 10, 5
-HARD_NEGATIVES, TEST_HARD_NEGATIVES = 15, 5
+HARD_NEGATIVES, TEST_HARD_NEGATIVES = 30, 5
 RANDOM_PHOTOS, RANDOM_NEGATIVES, TEST_RANDOM_NEGATIVES = 100, 15, 5
 RANDOM_FOR_TRAINING = 80
 """The first 80 random pictures are for training, the last 20 for tests, whichever concept asks."""
