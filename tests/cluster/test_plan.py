@@ -55,7 +55,8 @@ def test_an_unfinished_job_needs_resume(toyland: Path, tmp_path: Path) -> None:
 
 
 def test_progress_counts_epochs_of_all_stages(toyland: Path, tmp_path: Path) -> None:
-    (run,) = plan_job(Catalog.open(toyland), ("bo",), DEMO, Output(tmp_path), resume=False).runs
+    four = override(DEMO, {f"stages.{stage}.epochs": 4 for stage in ("warmup", "bootstrap", "deepen")})
+    (run,) = plan_job(Catalog.open(toyland), ("bo",), four, Output(tmp_path), resume=False).runs
     assert run.stages == (("warmup", 4), ("bootstrap", 4), ("deepen", 4))
     place = {"concept": "bo", "epochs": 4, "steps": 10}
     assert run.done(Progress(stage="warmup", epoch=1, step=0, **place)) == 0.0

@@ -1,5 +1,6 @@
 """Promises of the prompts made from dataset texts and of the questions made without any."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,18 @@ def test_look_alikes_and_random_pictures_are_answered_no(dataset: Path) -> None:
     answers = {item.image: item.exchanges[0].answer for item in items}
     for picture in (*record.hard_negatives, *record.random_negatives):
         assert answers[picture] == "No, <bo> is not in the photo."
+
+
+@pytest.mark.parametrize("stage", ["stage_1", "stage_3"])
+def test_yes_is_as_common_as_no(dataset: Path, stage: str) -> None:
+    record = Catalog.open(dataset).concept("bo")
+    for photos in (record.photos, record.photos[:3]):
+        few = replace(record, photos=photos, positives=())
+        said = [item.exchanges[0].answer for item in build_stage_items(few, stage, Generator().manual_seed(0))]
+        yes, no = (
+            sum(answer.startswith(word) and "in the photo" in answer for answer in said) for word in ("Yes,", "No,")
+        )
+        assert no <= yes < no + len(photos)
 
 
 def test_facts_are_asked_for_by_their_kind(record: ConceptRecord) -> None:

@@ -6,6 +6,7 @@ questions about its facts on a black placeholder.
 """
 
 import logging
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,9 +46,11 @@ _FACT_QUESTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Amounts:
-    """How many items of each kind a stage gets; photos and facts are used `per_photo` and `per_fact` times."""
+    """How many items of each kind a stage gets, at most; facts are used `per_fact` times.
 
-    per_photo: int
+    Recognition with the answer yes is as common as with no: each photo is asked about as often as it takes.
+    """
+
     random: int
     hard: int
     conversations: int
@@ -55,10 +58,10 @@ class Amounts:
 
 
 AMOUNTS: dict[str, Amounts] = {
-    "stage_1": Amounts(per_photo=1, random=15, hard=15, conversations=20, per_fact=2),
-    "stage_3": Amounts(per_photo=2, random=5, hard=15, conversations=5, per_fact=1),
+    "stage_1": Amounts(random=15, hard=15, conversations=20, per_fact=2),
+    "stage_3": Amounts(random=5, hard=15, conversations=5, per_fact=1),
 }
-"""Stage 3 sharpens recognition; both say "no" at least as often as "yes"."""
+"""Stage 3 sharpens recognition."""
 
 
 def build_stage_items(
@@ -87,13 +90,13 @@ def build_stage_items(
         wording = asked[int(torch.randint(len(asked), (1,), generator=generator).item())]
         return Dialogue((Exchange(f"{IMAGE_MARK}\n{wording}", answer),), picture)
 
-    items = [recognition(photo, yes) for _ in range(amounts.per_photo) for photo in record.photos]
-    if stage == "stage_1":
-        items += record.positives
     elsewhere = record.negatives or [recognition(picture, no) for picture in (record.random_negatives or others)]
-    items += _some(elsewhere, amounts.random, generator)
-    items += _some([recognition(picture, no) for picture in record.hard_negatives], amounts.hard, generator)
-    if not elsewhere and not record.hard_negatives:
+    negatives = _some(elsewhere, amounts.random, generator)
+    negatives += _some([recognition(picture, no) for picture in record.hard_negatives], amounts.hard, generator)
+    positives = list(record.positives) if stage == "stage_1" else []
+    rounds = max(1, math.ceil((len(negatives) - len(positives)) / len(record.photos)))
+    items = [recognition(photo, yes) for _ in range(rounds) for photo in record.photos] + positives + negatives
+    if not negatives:
         logger.warning("%s: no picture without the concept: it will learn to answer yes to any picture", record.name)
     items += _some(record.conversations, amounts.conversations, generator)
     facts = [exchange for exchange in fact_exchanges(record) for _ in range(amounts.per_fact)]
