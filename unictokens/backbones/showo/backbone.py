@@ -5,7 +5,6 @@ from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional
 
 from unictokens.backbones.base import (
     AnswerRequest,
@@ -20,14 +19,15 @@ from unictokens.backbones.base import (
     UnderstandingSample,
 )
 from unictokens.backbones.showo.answering import Answering
-from unictokens.backbones.showo.attention import drawing_mask, understanding_mask
-from unictokens.backbones.showo.batch import Block, ShowOBatch, generation_block, understanding_block
+from unictokens.backbones.showo.batch import ShowOBatch, generation_block, understanding_block
 from unictokens.backbones.showo.config import ShowOConfig
 from unictokens.backbones.showo.drawing import DrawingTask
 from unictokens.backbones.showo.image_tokenizer import Magvit
 from unictokens.backbones.showo.language_model import LanguageModel
+from unictokens.backbones.showo.losses import answer_losses, drawing_losses
+from unictokens.backbones.showo.prefix import PrefixCache
 from unictokens.backbones.showo.sequence import Sequences
-from unictokens.backbones.showo.vocabulary import IGNORE, Vocabulary
+from unictokens.backbones.showo.vocabulary import Vocabulary
 from unictokens.concepts.bank import ConceptBank
 from unictokens.concepts.prompt import Prompt
 from unictokens.concepts.tokenizer import TextTokenizer
@@ -58,6 +58,7 @@ class ShowO:
         self.vocabulary = Vocabulary.of(config, tokenizer.eot, tokenizer.size)
         self.sequences = Sequences(self.vocabulary, tokenizer, config.text_length)
         self.answer_start = answer_start
+        self.prefixes = PrefixCache()
         self._name = name
         self._fingerprint = fingerprint
 
@@ -85,6 +86,7 @@ class ShowO:
         self.magvit.to(device)
         if dtype is not None:
             self.language_model.cast(dtype)
+        self.prefixes.clear()
         return self
 
     def tokenize(self, prompt: Prompt) -> list[int]:
@@ -147,19 +149,15 @@ class ShowO:
         place predicting itself (Show-o section 3.4 as published).
         """
         bank = bank.to(self.device)
+        model, ids = self.language_model, self.vocabulary
         none = torch.zeros(0, device=self.device)
         understanding, generation = (none, none), (none, none)
         if batch.understanding is not None:
-            block = batch.understanding.to(self.device)
-            mask = understanding_mask(self.config.num_vq_tokens + 3, block.ids_BT.shape[1]).to(self.device)
-            understanding = self._loss(block, mask, block.labels_BT[:, 1:], bank)
+            block, prefix = batch.understanding.to(self.device), self.config.num_vq_tokens + 3
+            understanding = answer_losses(model, ids, prefix, block, bank, self.prefixes)
         if batch.generation is not None:
             block = batch.generation.to(self.device)
-            ids = self.vocabulary
-            mask = drawing_mask(block.ids_BT, ids.pad, ids.soi, ids.eoi)
-            labels_BT = block.labels_BT.clone()
-            labels_BT[:, : self.config.text_length + 1 - block.dropped] = IGNORE
-            generation = self._loss(block, mask, labels_BT, bank)
+            generation = drawing_losses(model, ids, self.config.text_length, block, bank)
         return Losses(*understanding, *generation)
 
     def answer(
@@ -200,16 +198,3 @@ class ShowO:
         generators = [Generator(self.device).manual_seed(request.seed) for request in requests]
         texts = [self.sequences.text(request.prompt) for request in requests]
         return task.run(texts, [request.concepts for request in requests], sampling, generators)
-
-    def _loss(self, block: Block, mask: Tensor, labels_BT: Tensor, bank: ConceptBank) -> tuple[Tensor, Tensor]:
-        """Summed loss and count per row; labels_BT [B, T or T - 1] belong to the hidden states at the same places."""
-        model = self.language_model
-        x_BTD = model.embed(block.ids_BT, bank, block.concepts_BS)
-        positions = torch.arange(block.ids_BT.shape[1], device=self.device)[None] + block.dropped
-        h_BTD = model.hidden(x_BTD, mask, positions)
-        rows_M, places_M = (labels_BT != IGNORE).nonzero(as_tuple=True)
-        logits_MV = model.logits(h_BTD[rows_M, places_M], bank, block.concepts_BS[rows_M])
-        columns_M = self.vocabulary.columns(labels_BT[rows_M, places_M], bank.rows)
-        losses_M = functional.cross_entropy(logits_MV, columns_M, reduction="none")
-        zeros_B = torch.zeros(block.rows, device=self.device)
-        return zeros_B.index_add(0, rows_M, losses_M), zeros_B.index_add(0, rows_M, torch.ones_like(losses_M))

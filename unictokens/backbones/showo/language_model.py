@@ -130,6 +130,10 @@ class LanguageModel(nn.Module):
             )
         return x_BTD.index_put(places, bank.embed_CKD[concept_M, row_M].to(x_BTD.dtype))
 
+    def frozen_rows(self, ids: Tensor) -> Tensor:
+        """Embeddings [..., D] of frozen ids int64 [...] in the weights' dtype."""
+        return self.showo.model.embed_tokens(ids)
+
     def hidden(
         self, x_BTD: Tensor, mask: Tensor, positions: Tensor | None = None, past: KeyValues | None = None
     ) -> Tensor:
@@ -178,16 +182,19 @@ class LanguageModel(nn.Module):
         absent concepts (-1) and padded rows are -inf.
         """
         frozen_MV = functional.linear(h_MD, self.head_VD, self.bias_V).float()
+        return torch.cat([frozen_MV, self.learned_logits(h_MD, bank, concepts_MS)], dim=1)
+
+    def learned_logits(self, h_MD: Tensor, bank: ConceptBank, concepts_MS: Tensor) -> Tensor:
+        """The columns of `logits` behind the frozen ones, float32 [M, S * K]."""
         C, K, D = bank.head_CKD.shape
         if K == 0 or concepts_MS.shape[1] == 0:
-            return frozen_MV
+            return torch.zeros(len(h_MD), 0, device=h_MD.device)
         all_MCK = (
             functional.linear(h_MD.to(bank.head_CKD.dtype), bank.head_CKD.reshape(C * K, D)).float().view(-1, C, K)
         )
         all_MCK = all_MCK + bank.bias_CK
         named_MSK = all_MCK.gather(1, concepts_MS.clamp(min=0)[:, :, None].expand(-1, -1, K))
-        named_MSK = named_MSK.masked_fill((concepts_MS < 0)[:, :, None], float("-inf"))
-        return torch.cat([frozen_MV, named_MSK.flatten(1)], dim=1)
+        return named_MSK.masked_fill((concepts_MS < 0)[:, :, None], float("-inf")).flatten(1)
 
     def frozen_logits(self, h: Tensor, first: int, last: int) -> Tensor:
         """Logits float32 [..., last - first] of the frozen ids first..last-1 only, from hidden states [..., D]."""

@@ -1,0 +1,161 @@
+"""Work left out changes nothing: losses and gradients equal those of every place, every layer and every logit."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unictokens.backbones.base import GenerationSample, MaskDraw, Turn, UnderstandingSample
+from unictokens.backbones.showo import head
+from unictokens.backbones.showo.attention import drawing_mask, understanding_mask
+from unictokens.backbones.showo.backbone import ShowO
+from unictokens.backbones.showo.batch import Block, ShowOBatch
+from unictokens.backbones.showo.prefix import PrefixCache
+from unictokens.backbones.showo.vocabulary import IGNORE
+from unictokens.concepts.bank import ConceptBank
+from unictokens.concepts.layout import TokenLayout
+from unictokens.concepts.prompt import identifier, introduction, join, subject
+from unictokens.concepts.tokens import ConceptTokens
+
+Make = Callable[..., ConceptTokens]
+Codes = Callable[[int], Tensor]
+SMALL = TokenLayout(shared=1, generation=1, understanding=0)
+
+
+def plain_losses(backbone: ShowO, block: Block, mask: Tensor, labels_BT: Tensor, bank: ConceptBank) -> Tensor:
+    """Summed cross-entropies [B]: transformers' own forward pass over padding and all, all logits of labelled places."""
+    model = backbone.language_model
+    x_BTD = model.embed(block.ids_BT, bank, block.concepts_BS)
+    h_BTD = model.hidden(x_BTD, mask, torch.arange(block.ids_BT.shape[1])[None] + block.dropped)
+    totals = []
+    for row in range(block.rows):
+        concepts_TS = block.concepts_BS[row].expand(block.ids_BT.shape[1], -1)
+        logits_TV = model.logits(h_BTD[row], bank, concepts_TS)
+        columns_T = backbone.vocabulary.columns(labels_BT[row], bank.rows)
+        totals.append(functional.cross_entropy(logits_TV, columns_T, ignore_index=IGNORE, reduction="sum"))
+    return torch.stack(totals)
+
+
+def plain(backbone: ShowO, batch: ShowOBatch, bank: ConceptBank) -> tuple[Tensor, Tensor]:
+    """The same for both blocks of a batch: [U] and [G]."""
+    asked, drawn, ids = batch.understanding, batch.generation, backbone.vocabulary
+    assert asked is not None and drawn is not None
+    seen = understanding_mask(backbone.config.num_vq_tokens + 3, asked.ids_BT.shape[1])
+    next_BT = torch.cat([asked.labels_BT[:, 1:], torch.full_like(asked.labels_BT[:, :1], IGNORE)], dim=1)
+    image_BT = drawn.labels_BT.clone()
+    image_BT[:, : backbone.config.text_length + 1 - drawn.dropped] = IGNORE
+    return (
+        plain_losses(backbone, asked, seen, next_BT, bank),
+        plain_losses(backbone, drawn, drawing_mask(drawn.ids_BT, ids.pad, ids.soi, ids.eoi), image_BT, bank),
+    )
+
+
+def mixed_batch(backbone: ShowO, codes: Codes, mask_draw: Callable[..., MaskDraw], layout: TokenLayout) -> ShowOBatch:
+    """Conversations and drawings of two concepts and of nobody, of different lengths, two about the same photo."""
+    asked = [
+        UnderstandingSample(
+            codes(0),
+            (
+                Turn(join(introduction(layout, ("shared",)), "\nIs ", identifier(layout), " here?"), ("Yes.",)),
+                Turn(("What colour?",), join("Brown, as ", identifier(layout), " is.")),
+            ),
+            (0,),
+        ),
+        UnderstandingSample(codes(0), (Turn(join("Who? ", identifier(SMALL)), ("No.",)),), (1,)),
+        UnderstandingSample(codes(2), (Turn(("Hi?",), ("No.",)),), ()),
+    ]
+    drawn = [
+        (
+            GenerationSample(codes(3), join("A photo of ", subject(layout), " in a wide green park."), (0,)),
+            mask_draw(3),
+        ),
+        (GenerationSample(codes(4), join("A ", subject(SMALL)), (1,)), mask_draw(4)),
+        (GenerationSample(codes(5), join("A ", subject(SMALL)), (1,)), mask_draw(5, dropped=True)),
+    ]
+    return backbone.collate(asked, drawn)
+
+
+@pytest.mark.parametrize("logits_at_once", [1, 2**23])
+def test_losses_and_gradients_equal_the_plain_path(
+    tiny_backbone: ShowO,
+    concept: Make,
+    codes: Codes,
+    mask_draw: Callable[..., MaskDraw],
+    layout: TokenLayout,
+    logits_at_once: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(head, "LOGITS_AT_ONCE", logits_at_once)
+    batch = mixed_batch(tiny_backbone, codes, mask_draw, layout)
+    found = []
+    for fast in (False, True, True):  # the second time image prefixes come from the cache
+        tokens = [concept(1), concept(2, SMALL)]
+        leaves = [tensor.requires_grad_() for one in tokens for tensor in one.tensors()]
+        bank = ConceptBank.stack(tokens)
+        losses = tiny_backbone.losses(batch, bank)
+        totals = (
+            (losses.understanding_total_U, losses.generation_total_G) if fast else plain(tiny_backbone, batch, bank)
+        )
+        gradients = torch.autograd.grad(totals[0].sum() + 0.3 * totals[1].sum(), leaves)
+        found.append([*totals, *gradients])
+    for fast in found[1:]:
+        for got, expected in zip(fast, found[0], strict=True):
+            assert float((got - expected).detach().norm() / expected.detach().norm()) <= 1e-5
+    assert all(torch.equal(first, again) for first, again in zip(found[1], found[2], strict=True))
+
+
+def test_a_photo_is_read_once_for_everybody(
+    tiny_backbone: ShowO, concept: Make, codes: Codes, mask_draw: Callable[..., MaskDraw], layout: TokenLayout
+) -> None:
+    tiny_backbone.prefixes = PrefixCache()
+    batch = mixed_batch(tiny_backbone, codes, mask_draw, layout)
+    bank = ConceptBank.stack([concept(1), concept(2, SMALL)])
+    tiny_backbone.losses(batch, bank)
+    assert (tiny_backbone.prefixes.misses, tiny_backbone.prefixes.hits) == (2, 1)
+    tiny_backbone.losses(batch, bank)
+    assert (tiny_backbone.prefixes.misses, tiny_backbone.prefixes.hits) == (2, 4)
+    tiny_backbone.to("cpu")
+    assert len(tiny_backbone.prefixes) == 0
+
+
+@pytest.mark.parametrize("head_learns", [False, True])
+def test_cross_entropy_is_that_of_all_logits(head_learns: bool) -> None:
+    torch.manual_seed(0)
+    h_QD, learned_QK = torch.randn(7, 5, requires_grad=True), torch.randn(7, 3)
+    learned_QK[2:, 1] = float("-inf")
+    learned_QK.requires_grad_()
+    head_VD, bias_V = torch.randn(11, 5, requires_grad=head_learns), torch.randn(11)
+    columns_Q, weights_Q = torch.tensor([0, 12, 10, 11, 13, 3, 3]), torch.randn(7)
+    leaves = [h_QD, learned_QK, *([head_VD] if head_learns else [])]
+    logits_QV = torch.cat([functional.linear(h_QD, head_VD, bias_V), learned_QK], dim=1)
+    found = []
+    for losses_Q in (
+        functional.cross_entropy(logits_QV, columns_Q, reduction="none"),
+        head.cross_entropy(h_QD, learned_QK, head_VD, bias_V, columns_Q),
+    ):
+        found.append([losses_Q.detach(), *torch.autograd.grad((losses_Q * weights_Q).sum(), leaves)])
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*found, strict=True))
+
+
+def test_cache_keeps_what_was_used_last_within_its_bytes() -> None:
+    cache, made = PrefixCache(device_bytes=2 * 40), []
+
+    def ask(name: str) -> Tensor:
+        return cache.get(name.encode(), lambda: made.append(name) or torch.full((10,), float(len(made))))
+
+    first = ask("a")
+    ask("b")
+    assert torch.equal(ask("a"), first)
+    ask("c")
+    assert cache.held == (80, 0) and len(cache) == 2
+    ask("a")
+    ask("b")
+    assert made == ["a", "b", "c", "b"]
+
+
+def test_a_prefix_larger_than_the_cache_is_given_but_not_kept() -> None:
+    cache = PrefixCache(device_bytes=8)
+    assert torch.equal(cache.get(b"a", lambda: torch.ones(10)), torch.ones(10))
+    assert len(cache) == 0 and cache.held == (0, 0)

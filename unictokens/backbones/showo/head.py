@@ -1,0 +1,70 @@
+"""Cross-entropy over the frozen vocabulary and learned rows without ever holding all logits.
+
+The frozen head takes no gradient, so what the backward pass needs of a row of frozen logits is one vector: the head's rows
+weighted by their probabilities, less the label's. It is made while a few rows of logits exist; memory does not grow with
+vocabulary times places.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unictokens.backbones.showo.language_model import LanguageModel
+from unictokens.concepts.bank import ConceptBank
+
+LOGITS_AT_ONCE = 2**23
+"""Logits that exist at a time (32 MiB in float32)."""
+
+
+def label_losses(
+    model: LanguageModel, h_QD: Tensor, bank: ConceptBank, concepts_QS: Tensor, columns_Q: Tensor
+) -> Tensor:
+    """Cross-entropies float32 [Q] of hidden states [Q, D] for the logit columns int64 [Q] of their labels.
+
+    Columns are those of `LanguageModel.logits`: frozen ids, then the rows of the concepts named by concepts_QS int64 [Q, S].
+    """
+    learned_QK = model.learned_logits(h_QD, bank, concepts_QS)
+    return cross_entropy(h_QD, learned_QK, model.head_VD, model.bias_V, columns_Q)
+
+
+def cross_entropy(h_QD: Tensor, learned_QK: Tensor, head_VD: Tensor, bias_V: Tensor, columns_Q: Tensor) -> Tensor:
+    """Cross-entropies float32 [Q] of logits (h @ head + bias, learned) [Q, V + K] for labels int64 [Q] in 0..V + K - 1.
+
+    Gradients reach h_QD and learned_QK, and the head where it asks for them.
+    """
+    if head_VD.requires_grad or bias_V.requires_grad:
+        logits_QV = functional.linear(h_QD, head_VD, bias_V).float()
+        return functional.cross_entropy(torch.cat([logits_QV, learned_QK], dim=1), columns_Q, reduction="none")
+    made: Any = _FrozenCrossEntropy.apply(h_QD, learned_QK, head_VD, bias_V, columns_Q)
+    return made
+
+
+class _FrozenCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, h_QD: Tensor, learned_QK: Tensor, head_VD: Tensor, bias_V: Tensor, columns_Q: Tensor
+    ) -> Tensor:
+        V, K = len(head_VD), learned_QK.shape[1]
+        step = max(1, LOGITS_AT_ONCE // (V + K))
+        losses, slopes, learned_slopes = [], [], []
+        for h_PD, learned_PK, columns_P in zip(
+            h_QD.split(step), learned_QK.split(step), columns_Q.split(step), strict=True
+        ):
+            logits_PV = torch.cat([functional.linear(h_PD, head_VD, bias_V).float(), learned_PK], dim=1)
+            sums_P1 = torch.logsumexp(logits_PV, dim=1, keepdim=True)
+            losses.append((sums_P1 - logits_PV.gather(1, columns_P[:, None]))[:, 0])
+            # The label's part is taken off before the product: afterwards two nearly equal vectors would cancel.
+            slopes_PV = logits_PV.sub_(sums_P1).exp_()
+            slopes_PV.scatter_add_(1, columns_P[:, None], torch.full_like(sums_P1, -1.0))
+            slopes.append(slopes_PV[:, :V].to(head_VD.dtype) @ head_VD)
+            learned_slopes.append(slopes_PV[:, V:].clone())
+        ctx.save_for_backward(torch.cat(slopes), torch.cat(learned_slopes))
+        return torch.cat(losses)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        slopes_QD, learned_slopes_QK = ctx.saved_tensors
+        gradient_Q1 = gradients[0][:, None]
+        return (gradient_Q1 * slopes_QD).to(slopes_QD.dtype), gradient_Q1 * learned_slopes_QK, None, None, None
