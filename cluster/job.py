@@ -25,6 +25,8 @@ POLL_SECONDS = 0.5
 MAX_LANE_LOSSES = 5
 CPU_LANES = 4
 """Most lanes that are opened unasked on a machine without a GPU: each is a few processes and a gigabyte."""
+WIDTH = 8
+"""Runs that a lane trains together unless told otherwise."""
 OBJECT_STORE_BYTES = 100 * 2**20
 """Nothing large passes through Ray: weights come from files, learned rows go to files."""
 
@@ -51,7 +53,7 @@ Watcher = Callable[[Sequence[RunStatus]], None]
 class JobSettings:
     """Where and on what a job runs. `lanes` 0 means one per GPU or, on a machine without, one per core, at most four.
 
-    Several lanes of one thread learn more concepts per minute than one lane of several threads: nothing is shared.
+    width  runs that a lane trains together, at most
     """
 
     data: Path
@@ -59,6 +61,7 @@ class JobSettings:
     backbone: str
     answer_start: bool = True
     lanes: int = 0
+    width: int = WIDTH
     tracking_uri: str | None = None
 
 
@@ -150,6 +153,7 @@ def _lanes(
     if wanted > most:
         raise ConfigError(f"--lanes {wanted}: this machine has {gpus} GPUs and {cpus} CPU cores; use at most {most}")
     count = min(wanted, len(plan.runs))
+    # An even share each: a lane that filled up to its width would leave nothing for the others.
     return [
         LaneSettings(
             name=f"lane-{number}",
@@ -157,6 +161,7 @@ def _lanes(
             backbone=settings.backbone,
             answer_start=settings.answer_start,
             output=settings.output,
+            width=min(settings.width, -(-len(plan.runs) // count)),
             cpus=max(1, cpus // count),
             gpus=1 if gpus else 0,
             tracking=tracking,

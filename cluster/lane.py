@@ -1,7 +1,7 @@
-"""A lane: one Ray Train run with one worker that loads the backbone once and works through runs until none is left.
+"""A lane: one Ray Train run with one worker that loads the backbone once and trains packs of runs until none is left.
 
 The only file that imports ray.train. A lane carries no state of its own: runs save theirs after every epoch, so a lane that
-dies costs at most the epoch its run was in.
+dies costs at most the epoch its runs were in.
 """
 
 import logging
@@ -17,11 +17,13 @@ from unictokens.atomic import storage_error
 from unictokens.backbones import load_backbone
 from unictokens.data.catalog import Catalog
 from unictokens.errors import DataError, TrainingError, UniCTokensError
-from unictokens.learn import Learned, Output, RunPlan, learn_concept
+from unictokens.learn import Learning, Output, RunPlan
 from unictokens.tracking.base import Trackers
 from unictokens.tracking.jsonl import JsonlTracker
 from unictokens.tracking.mlflow_tracker import MlflowRun, MlflowTracker
 from unictokens.training.engine import LocalEngine
+from unictokens.training.pack import OWN_FAULTS, Ended, train_pack
+from unictokens.training.run import Run
 from unictokens.training.session import Progress
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 class LaneSettings:
     """What a lane works with.
 
+    width     runs that share its forward and backward passes
     cpus      CPU cores of its worker, also the number of computing threads
     gpus      GPUs of its worker, 0 or 1
     tracking  the job's MLflow run, or None
@@ -44,6 +47,7 @@ class LaneSettings:
     backbone: str
     answer_start: bool
     output: Path
+    width: int
     cpus: int
     gpus: int
     tracking: MlflowRun | None
@@ -134,44 +138,84 @@ def _work(given: dict[str, Any]) -> int | UniCTokensError:
 
 
 def _drain(settings: LaneSettings, queue: Any, engine: LocalEngine, catalog: Catalog) -> int:
-    import ray
+    """Train whatever the queue has for this lane; returns how many runs it had."""
+    desk = _Desk(settings, queue, engine, catalog)
+    for ended in train_pack(engine, desk.take, settings.width):
+        desk.hand_back(ended)
+    return desk.runs
 
-    runs = 0
-    while True:
-        plan: Any = ray.get(queue.take.remote(settings.name))
-        if plan is None:
-            return runs
-        runs += 1
-        log.info("run '%s' begins", plan.name)
+
+class _Desk:
+    """Where runs come in from the queue and, over, go back to it."""
+
+    def __init__(self, settings: LaneSettings, queue: Any, engine: LocalEngine, catalog: Catalog) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._engine = engine
+        self._catalog = catalog
+        self._open: dict[Run, Learning] = {}
+        self.runs = 0
+
+    def take(self) -> Run | None:
+        """The next run of the queue that can be opened."""
+        import ray
+
+        while True:
+            plan: Any = ray.get(self._queue.take.remote(self._settings.name))
+            if plan is None:
+                return None
+            self.runs += 1
+            log.info("run '%s' begins", plan.name)
+            try:
+                learning = self._learning(plan)
+            except OWN_FAULTS as error:
+                self._fail(plan, error)
+                continue
+            self._open[learning.run] = learning
+            return learning.run
+
+    def hand_back(self, ended: Ended) -> None:
+        """Publish and report a run that left the pack, or report its error."""
+        import ray
+
+        learning = self._open.pop(ended.run)
+        if ended.error is not None:
+            learning.fail()
+            self._fail(learning.plan, ended.error)
+            return
         try:
-            learned = _learn(settings, queue, engine, catalog, plan)
-        except (UniCTokensError, RuntimeError, OSError) as error:
-            # The run's own fault (its data, its loss, its disk, its memory): it fails alone, the lane goes on.
-            log.exception("run '%s' failed", plan.name)
-            ray.get(queue.fail.remote(plan.name, " ".join(str(error).split())[:500] or type(error).__name__))
-        else:
-            log.info("run '%s' is %s", plan.name, learned.status)
-            ray.get(queue.finish.remote(learned))
+            learned = learning.finish()
+        except OWN_FAULTS as error:
+            self._fail(learning.plan, error)
+            return
+        log.info("run '%s' is %s", learned.name, learned.status)
+        ray.get(self._queue.finish.remote(learned))
 
+    def _learning(self, plan: RunPlan) -> Learning:
+        record = self._catalog.concept(plan.concept)
+        if record.digest() != plan.dataset_digest:
+            raise DataError(f"the data of '{plan.concept}' changed since the job was planned: start the job again")
+        output, tracking = Output(self._settings.output), self._settings.tracking
+        members: list[Any] = [JsonlTracker(output.run_folder(plan.name))]
+        if tracking is not None:
+            tags = {"concept": plan.concept, "lane": self._settings.name}
+            members.append(MlflowTracker(tracking.uri, plan.name, tracking, tags))
+        return Learning(
+            self._engine,
+            record,
+            plan,
+            output,
+            tracker=Trackers(tuple(members)),
+            session=QueueSession(self._queue, plan.name),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
-def _learn(settings: LaneSettings, queue: Any, engine: LocalEngine, catalog: Catalog, plan: RunPlan) -> Learned:
-    record = catalog.concept(plan.concept)
-    if record.digest() != plan.dataset_digest:
-        raise DataError(f"the data of '{plan.concept}' changed since the job was planned: start the job again")
-    output = Output(settings.output)
-    members: list[Any] = [JsonlTracker(output.run_folder(plan.name))]
-    if settings.tracking is not None:
-        tags = {"concept": plan.concept, "lane": settings.name}
-        members.append(MlflowTracker(settings.tracking.uri, plan.name, settings.tracking, tags))
-    return learn_concept(
-        engine,
-        record,
-        plan,
-        output,
-        tracker=Trackers(tuple(members)),
-        session=QueueSession(queue, plan.name),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+    def _fail(self, plan: RunPlan, error: Exception) -> None:
+        # The run's own fault (its data, its loss, its disk, its memory): it fails alone, the lane goes on.
+        import ray
+
+        log.error("run '%s' failed", plan.name, exc_info=error)
+        ray.get(self._queue.fail.remote(plan.name, " ".join(str(error).split())[:500] or type(error).__name__))
 
 
 def _log_to(path: Path) -> None:

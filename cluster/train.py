@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cluster.job import JobSettings, Watcher, run_job
+from cluster.job import WIDTH, JobSettings, Watcher, run_job
 from cluster.plan import JobPlan, plan_job
 from cluster.queue import RunStatus
 from cluster.summary import Summary
@@ -32,6 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=OUT, help="output folder (out)")
     parser.add_argument("--resume", action="store_true", help="continue runs that were begun before")
     parser.add_argument("--lanes", type=int, default=0, help="workers (one per GPU; without, one per core, at most 4)")
+    parser.add_argument("--pack", type=int, default=WIDTH, help=f"concepts that a worker trains together ({WIDTH})")
     parser.add_argument(
         "--tracking-uri", default="", metavar="URI", help=f"MLflow (OUT/mlflow.db by default); '{OFF}' for none"
     )
@@ -42,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan, train, sum up. Exit code 1 when a concept failed; its reason is in the summary."""
     if arguments.lanes < 0:
         raise ConfigError(f"--lanes {arguments.lanes} is negative: use 0 for one per GPU, or a number")
+    if arguments.pack < 1:
+        raise ConfigError(f"--pack {arguments.pack} is below one: use the number of concepts to train together")
     summary = train(
         make_console(),
         arguments.data,
@@ -50,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out,
         tracking_uri=arguments.tracking_uri,
         lanes=arguments.lanes,
+        width=arguments.pack,
         resume=arguments.resume,
     )
     if summary.failed:
@@ -66,6 +70,7 @@ def train(
     *,
     tracking_uri: str = "",
     lanes: int = 0,
+    width: int = WIDTH,
     resume: bool = False,
 ) -> Summary:
     """Run a job and show it on `console`; the summary and `report.html` are in `out`.
@@ -84,6 +89,7 @@ def train(
         backbone=config.backbone,
         answer_start=config.answer_start,
         lanes=lanes,
+        width=width,
         tracking_uri=uri,
     )
     if plan.runs:

@@ -18,10 +18,12 @@ from unictokens.config import RunConfig, config_hash
 from unictokens.data.records import ConceptRecord
 from unictokens.errors import StorageError
 from unictokens.lookup import resolve
-from unictokens.methods.base import METHODS, Method
+from unictokens.methods.base import METHODS, Method, Setting
+from unictokens.methods.draws import SeededDraws
 from unictokens.tracking.base import Status, Tracker
 from unictokens.training.engine import Engine
-from unictokens.training.run import train_run
+from unictokens.training.pack import train_pack
+from unictokens.training.run import Run
 from unictokens.training.session import Progress, Session
 
 log = logging.getLogger(__name__)
@@ -123,6 +125,73 @@ def published_version(output: Output, plan: RunPlan) -> int | None:
     return None if known is None else known.version
 
 
+class Learning:
+    """A run on its way from its plan to the store; whoever trains it (a pack) hands it back to `finish` or `fail`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        record: ConceptRecord,
+        plan: RunPlan,
+        output: Output,
+        *,
+        tracker: Tracker,
+        session: Session,
+        created: str = "",
+    ) -> None:
+        """Continues what the run folder holds.
+
+        tracker  told of everything and closed, however the run ends
+        session  the host: told of progress, may stop the run after an epoch
+        created  UTC time for the concept's card
+        Raises StorageError for a picture that cannot be read.
+        """
+        self.plan = plan
+        self._output = output
+        self._tracker = tracker
+        setting = Setting(engine.backbone, record, plan.config, SeededDraws(plan.config.seed), engine.codes)
+        folder = output.run_folder(plan.name)
+        try:
+            self.run = Run(engine, setting, folder, tracker=tracker, session=session, created=created)
+        except BaseException:
+            self._close("failed")
+            raise
+
+    def finish(self) -> Learned:
+        """After the run left its pack in peace: publish what it learned, unless its host stopped it. Raises StorageError."""
+        status: Status = "failed"
+        try:
+            result = self.run.result()
+            version = None
+            if result.bundle is not None:
+                # A run that was killed between publishing and saying so must not be published twice.
+                version = published_version(self._output, self.plan) or self._output.store.publish(result.bundle)
+            status = "stopped" if result.bundle is None else "finished"
+            return Learned(
+                name=self.plan.name,
+                concept=self.plan.concept,
+                status=status,
+                version=version,
+                stage=result.stage,
+                epoch=result.epoch,
+                losses=result.losses,
+                seconds=result.seconds,
+            )
+        finally:
+            self._close(status)
+
+    def fail(self) -> None:
+        """After the run left its pack with an error."""
+        self._close("failed")
+
+    def _close(self, status: Status) -> None:
+        # An error while closing must not hide the error that ended the run.
+        try:
+            self._tracker.close(status)
+        except StorageError as error:
+            log.warning("the tracker of '%s' did not close: %s", self.plan.name, error)
+
+
 def learn_concept(
     engine: Engine,
     record: ConceptRecord,
@@ -133,46 +202,11 @@ def learn_concept(
     session: Session,
     created: str = "",
 ) -> Learned:
-    """Train one concept, continuing what its run folder holds, and publish it.
-
-    tracker  told of everything and closed, however the run ends
-    session  the host: told of progress, may stop the run after an epoch
-    created  UTC time for the concept's card
-    Raises what `train_run` and `ConceptStore.publish` raise.
-    """
-    status: Status = "failed"
-    try:
-        result = train_run(
-            engine,
-            record,
-            plan.config,
-            output.run_folder(plan.name),
-            tracker=tracker,
-            session=session,
-            created=created,
-        )
-        version = None
-        if result.bundle is not None:
-            # A run that was killed between publishing and saying so must not be published twice.
-            version = published_version(output, plan) or output.store.publish(result.bundle)
-        status = "stopped" if result.bundle is None else "finished"
-        return Learned(
-            name=plan.name,
-            concept=plan.concept,
-            status=status,
-            version=version,
-            stage=result.stage,
-            epoch=result.epoch,
-            losses=result.losses,
-            seconds=result.seconds,
-        )
-    finally:
-        _close(tracker, status, plan.name)
-
-
-def _close(tracker: Tracker, status: Status, name: str) -> None:
-    # An error while closing must not hide the error that ended the run.
-    try:
-        tracker.close(status)
-    except StorageError as error:
-        log.warning("the tracker of '%s' did not close: %s", name, error)
+    """Train one concept alone and publish it; see `Learning`. Raises what ended the run, and StorageError."""
+    learning = Learning(engine, record, plan, output, tracker=tracker, session=session, created=created)
+    waiting = [learning.run]
+    for ended in train_pack(engine, lambda: waiting.pop() if waiting else None, width=1):
+        if ended.error is not None:
+            learning.fail()
+            raise ended.error
+    return learning.finish()

@@ -15,7 +15,7 @@ from unictokens.data.toyland.writer import write_dataset
 from unictokens.pipeline import Pipeline
 from unictokens.tracking.base import Trackers
 from unictokens.training.engine import LocalEngine
-from unictokens.training.run import train_run
+from unictokens.training.pack import train_run
 
 # The warm-up as the demo has it; the other stages only long enough to show that they do not undo it.
 SETTINGS = {"preview.every": 0, "stages.bootstrap.epochs": 1, "stages.deepen.epochs": 1}

@@ -17,8 +17,9 @@ from unictokens.images import View
 from unictokens.methods.base import Setting, Stage, check_stages, initial_rules
 from unictokens.methods.clustering import centres
 from unictokens.methods.draws import SeededDraws
-from unictokens.methods.growth import grow
+from unictokens.methods.growth import grow, perception_request
 from unictokens.methods.initializers import stretch
+from unictokens.methods.perception import watch
 from unictokens.methods.unictokens import UniCTokens
 
 SHORT = {
@@ -79,15 +80,18 @@ def test_drawn_pictures_start_understanding_rows(setting: Setting, rule: str) ->
     drawn = Setting(setting.backbone, setting.record, config, setting.draws, setting.codes)
     first, second, third = UniCTokens().stages(config)
     before = grow(drawn, second, grow(drawn, first, None).tokens).tokens
-    beginning = grow(drawn, third, before)
+    request = perception_request(drawn, third, before)
+    assert request is not None and perception_request(drawn, first, None) is None
+    (sightings,) = watch(setting.backbone, [request])
+    beginning = grow(drawn, third, before, sightings)
     assert beginning.tokens.rows == 8 and len(beginning.sightings) == 2
     assert torch.equal(beginning.tokens.embed_KD[:6], before.embed_KD)
-    assert torch.equal(beginning.tokens.embed_KD, grow(drawn, third, before).tokens.embed_KD)
+    assert torch.equal(beginning.tokens.embed_KD, grow(drawn, third, before, sightings).tokens.embed_KD)
 
 
 def test_drawn_pictures_need_rows_to_draw_with(setting: Setting) -> None:
     with pytest.raises(ConfigError, match="no rows to draw with"):
-        grow(setting, stage(setting.config, shared="perception"), None)
+        perception_request(setting, stage(setting.config, shared="perception"), None)
 
 
 def test_groups_must_continue_the_layout(setting: Setting) -> None:

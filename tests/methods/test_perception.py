@@ -12,7 +12,7 @@ from unictokens.concepts.tokens import ConceptTokens
 from unictokens.config import PerceptionConfig, SamplingConfig
 from unictokens.errors import ConfigError
 from unictokens.images import to_tensor
-from unictokens.methods.perception import Sighting, paint, seen_rows, watch
+from unictokens.methods.perception import PerceptionRequest, Sighting, paint, seen_rows, watch
 
 LAYOUT = TokenLayout(shared=1, generation=1, understanding=1)
 
@@ -27,7 +27,8 @@ def look(backbone: ShowO, regions: str, images: int = 5) -> tuple[Sighting, ...]
         images=images, early_step=2, late_step=5, regions=regions, sampling=SamplingConfig(steps=8, guidance=1.0)
     )
     prompt = ("A photo of ", Rows((1, 2)), " ", Rows((0,)), ".")
-    return watch(backbone, tokens, prompt, config, range(images))
+    request = PerceptionRequest(tokens, prompt, config, tuple(range(images)))
+    return watch(backbone, [request])[0]
 
 
 def test_changed_regions_are_equation_5(tiny_backbone: ShowO) -> None:
@@ -35,6 +36,22 @@ def test_changed_regions_are_equation_5(tiny_backbone: ShowO) -> None:
         assert torch.equal(sighting.region_N, sighting.early_N != sighting.late_N)
         assert torch.equal(sighting.seen_N, sighting.final_N[sighting.region_N])
     assert any(sighting.region_N.any() for sighting in look(tiny_backbone, "changed"))
+
+
+def test_pictures_of_many_runs_are_those_of_each_alone(tiny_backbone: ShowO) -> None:
+    def request(seed: int, images: int, steps: int) -> PerceptionRequest:
+        generator = torch.Generator().manual_seed(seed)
+        rows_KD = torch.randn(3, tiny_backbone.info.width, generator=generator)
+        config = PerceptionConfig(early_step=2, late_step=5, sampling=SamplingConfig(steps=steps, guidance=1.0))
+        tokens = ConceptTokens(LAYOUT, rows_KD, rows_KD, torch.zeros(3))
+        return PerceptionRequest(tokens, ("A ", Rows((0, 1, 2)), "."), config, tuple(range(seed, seed + images)))
+
+    requests = [request(1, 3, 8), request(2, 6, 6), request(3, 5, 8)]
+    together = watch(tiny_backbone, requests)
+    assert [len(sightings) for sightings in together] == [3, 6, 5]
+    for one, sightings in zip(requests, together, strict=True):
+        for left, right in zip(watch(tiny_backbone, [one])[0], sightings, strict=True):
+            assert torch.equal(left.final_N, right.final_N) and torch.equal(left.early_N, right.early_N)
 
 
 def test_painted_regions_are_seen_as_white(tiny_backbone: ShowO) -> None:

@@ -15,7 +15,8 @@ from unictokens.data.catalog import Catalog
 from unictokens.data.records import ConceptRecord
 from unictokens.tracking.base import Trackers
 from unictokens.training.engine import LocalEngine
-from unictokens.training.run import RunResult, train_run
+from unictokens.training.pack import train_run
+from unictokens.training.run import RunResult
 from unictokens.training.session import Session
 
 SHORT = {

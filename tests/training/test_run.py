@@ -20,7 +20,8 @@ from unictokens.errors import ConfigError, DependencyError, TrainingError
 from unictokens.tracking.base import Trackers
 from unictokens.training.checkpoint import cursors
 from unictokens.training.engine import LocalEngine
-from unictokens.training.run import BUNDLE_FILE, RunResult, train_run
+from unictokens.training.pack import train_run
+from unictokens.training.run import BUNDLE_FILE, RunResult
 from unictokens.training.session import Progress
 
 Train = Callable[..., RunResult]

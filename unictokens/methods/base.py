@@ -14,7 +14,7 @@ from unictokens.data.epochs import CodeCache, Epoch
 from unictokens.data.records import ConceptRecord
 from unictokens.errors import ConfigError
 from unictokens.methods.draws import Draws
-from unictokens.methods.perception import Sighting
+from unictokens.methods.perception import PerceptionRequest, Sighting
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,16 @@ class Method(Protocol):
         """The stages in order; raises ConfigError for settings that this method cannot follow."""
         ...
 
-    def begin(self, setting: Setting, stage: Stage, tokens: ConceptTokens | None) -> Beginning:
+    def look(self, setting: Setting, stage: Stage, tokens: ConceptTokens | None) -> PerceptionRequest | None:
+        """The pictures that `begin` needs to have been drawn, None for a stage that starts without any.
+
+        Asked first, so that the pictures of many runs can be drawn together.
+        """
+        ...
+
+    def begin(
+        self, setting: Setting, stage: Stage, tokens: ConceptTokens | None, sightings: tuple[Sighting, ...]
+    ) -> Beginning:
         """Rows at the start of `stage`: those of the stage before (None before the first) and the new groups."""
         ...
 

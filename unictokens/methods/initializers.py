@@ -12,29 +12,27 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from unictokens.concepts.tokens import ConceptTokens
 from unictokens.config import Initializer
 from unictokens.data.records import ConceptRecord
-from unictokens.data.samples import perception_prompt
 from unictokens.encoders.base import FACE_ENCODERS, FaceEncoder
 from unictokens.errors import ConfigError, TrainingError
 from unictokens.images import View, load_image
 from unictokens.lookup import resolve
 from unictokens.methods.base import Setting, Stage
 from unictokens.methods.clustering import centres
-from unictokens.methods.perception import Sighting, seen_rows, watch
+from unictokens.methods.perception import Sighting, seen_rows
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a rule may look at: the run, the stage that begins, and the rows that exist already (None before the first).
+    """What a rule may look at: the run, the stage that begins, and the pictures drawn for the rules in LOOKING.
 
-    Pictures that several groups look at are drawn and encoded once.
+    Photos that several groups look at are encoded once.
     """
 
     setting: Setting
     stage: Stage
-    tokens: ConceptTokens | None
+    sightings: tuple[Sighting, ...] = ()
 
     @cached_property
     def photo_codes_PN(self) -> Tensor:
@@ -44,19 +42,6 @@ class Start:
         flips = setting.draws.flips(self.stage.name, len(photos), self.stage.config.flip)
         views = [View(size, size, flip=flip) for flip in flips]
         return torch.stack([setting.codes.codes(photo, view) for photo, view in zip(photos, views, strict=True)])
-
-    @cached_property
-    def sightings(self) -> tuple[Sighting, ...]:
-        """Pictures drawn with the rows that exist; raises ConfigError in a first stage, which has none."""
-        if self.tokens is None:
-            raise ConfigError(
-                f"stage '{self.stage.name}' starts rows from drawn pictures but has no rows to draw with: "
-                "use such a rule in a later stage"
-            )
-        setting = self.setting
-        prompt = perception_prompt(setting.record, setting.config.layout, setting.config.stages.bootstrap.subject)
-        seeds = [setting.draws.perception_seed(image) for image in range(setting.config.perception.images)]
-        return watch(setting.backbone, self.tokens, prompt, setting.config.perception, seeds)
 
 
 def class_word(start: Start, rows: tuple[int, ...]) -> Tensor:
@@ -130,3 +115,6 @@ INITIALIZERS: dict[Initializer, Callable[[Start, tuple[int, ...]], Tensor]] = {
     "random_patch": random_patch,
 }
 """Rule to function: `(start, row numbers) -> float32 [rows, D]`."""
+
+LOOKING: frozenset[Initializer] = frozenset({"perception", "full_image", "random_patch"})
+"""Rules that need pictures of the concept, drawn with the rows that exist already."""

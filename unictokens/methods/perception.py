@@ -6,6 +6,7 @@ concept; the embedding rows there start the understanding tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from unictokens.config import PerceptionConfig
 from unictokens.images import to_pictures, to_tensor
 
 DRAWN_TOGETHER = 4
-"""Pictures per call of the sampler; fixed, so that rounding does not depend on the machine's memory."""
+"""Pictures per call of the sampler and run; fixed, so that rounding does not depend on the machine's memory."""
+MOST_DRAWN_TOGETHER = 32
+"""Pictures per call of the sampler for all runs together."""
 WHITE = 255
 
 
@@ -42,24 +45,49 @@ class Sighting:
     seen_N: Tensor
 
 
-def watch(
-    backbone: Backbone, tokens: ConceptTokens, prompt: Prompt, config: PerceptionConfig, seeds: Sequence[int]
-) -> tuple[Sighting, ...]:
-    """Draw one picture per seed and note what changed late."""
-    bank = ConceptBank.stack([tokens.detach()])
+@dataclass(frozen=True, eq=False)
+class PerceptionRequest:
+    """What a run wants to see: pictures of `prompt` with its rows so far, one per seed."""
+
+    tokens: ConceptTokens
+    prompt: Prompt
+    config: PerceptionConfig
+    seeds: tuple[int, ...]
+
+
+def watch(backbone: Backbone, requests: Sequence[PerceptionRequest]) -> list[tuple[Sighting, ...]]:
+    """Draw the pictures of all requests and note what changed late; those drawn alike share calls of the sampler."""
+    found: list[tuple[Sighting, ...]] = [() for _ in requests]
+    for config in dict.fromkeys(request.config for request in requests):
+        alike = [at for at, request in enumerate(requests) if request.config == config]
+        for at, sightings in zip(alike, _watch(backbone, [requests[at] for at in alike], config), strict=True):
+            found[at] = sightings
+    return found
+
+
+def _watch(
+    backbone: Backbone, requests: Sequence[PerceptionRequest], config: PerceptionConfig
+) -> list[tuple[Sighting, ...]]:
+    bank = ConceptBank.stack([request.tokens.detach() for request in requests])
     sampling = Sampling(
         steps=config.sampling.steps,
         guidance=config.sampling.guidance,
         temperature=config.sampling.temperature,
         trace=(config.early_step, config.late_step),
     )
-    sightings: list[Sighting] = []
-    for start in range(0, len(seeds), DRAWN_TOGETHER):
-        requests = [GenerationRequest(prompt, seed) for seed in seeds[start : start + DRAWN_TOGETHER]]
-        for drawing in backbone.generate(requests, bank, sampling):
-            sight = _painted if config.regions == "painted" else _changed
-            sightings.append(sight(backbone, drawing, config))
-    return tuple(sightings)
+    sight = _painted if config.regions == "painted" else _changed
+    wanted = [
+        GenerationRequest(request.prompt, seed, (slot,))
+        for slot, request in enumerate(requests)
+        for seed in request.seeds
+    ]
+    together = min(MOST_DRAWN_TOGETHER, DRAWN_TOGETHER * len(requests))
+    seen: list[Sighting] = []
+    for start in range(0, len(wanted), together):
+        drawings = backbone.generate(wanted[start : start + together], bank, sampling)
+        seen += [sight(backbone, drawing, config) for drawing in drawings]
+    ends = list(accumulate(len(request.seeds) for request in requests))
+    return [tuple(seen[end - len(request.seeds) : end]) for request, end in zip(requests, ends, strict=True)]
 
 
 def _changed(backbone: Backbone, drawing: Drawing, config: PerceptionConfig) -> Sighting:

@@ -9,8 +9,9 @@ from unictokens.concepts.tokens import ConceptTokens
 from unictokens.config import RunConfig
 from unictokens.data.epochs import Epoch
 from unictokens.methods.base import Beginning, Setting, Stage, check_stages
-from unictokens.methods.growth import grow
+from unictokens.methods.growth import grow, perception_request
 from unictokens.methods.lessons import stage_epoch
+from unictokens.methods.perception import PerceptionRequest, Sighting
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,13 @@ class TextualInversion:
         )
         return check_stages((Stage("bootstrap", only),))
 
-    def begin(self, setting: Setting, stage: Stage, tokens: ConceptTokens | None) -> Beginning:
-        return grow(setting, stage, tokens)
+    def look(self, setting: Setting, stage: Stage, tokens: ConceptTokens | None) -> PerceptionRequest | None:
+        return perception_request(setting, stage, tokens)
+
+    def begin(
+        self, setting: Setting, stage: Stage, tokens: ConceptTokens | None, sightings: tuple[Sighting, ...]
+    ) -> Beginning:
+        return grow(setting, stage, tokens, sightings)
 
     def epoch(self, setting: Setting, stage: Stage) -> Epoch:
         return stage_epoch(setting, stage)

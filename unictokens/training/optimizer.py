@@ -54,6 +54,10 @@ class TrainedRows:
             if leaf.grad is None:
                 leaf.grad = torch.zeros_like(leaf)
         self._adamw.step()
+        self.forget()
+
+    def forget(self) -> None:
+        """Clear gradients without a step: the pass that made them did not end."""
         self._adamw.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:

@@ -24,8 +24,8 @@ from unictokens.methods.base import Beginning
 from unictokens.tracking.base import Trackers
 from unictokens.training.engine import LocalEngine
 from unictokens.training.optimizer import PARTS
+from unictokens.training.pack import train_run
 from unictokens.training.recording import RecordedDraws, Recording, StageRecording
-from unictokens.training.run import train_run
 from unictokens.training.state import RunState
 from unictokens.training.step import Look
 

@@ -1,7 +1,6 @@
 """A run: one concept with one configuration through all stages, saved after every epoch and resumed from there."""
 
 import logging
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,11 +8,10 @@ from unictokens import __version__
 from unictokens.concepts.bundle import ConceptBundle, save_bundle
 from unictokens.concepts.card import BackboneStamp, ConceptCard, PromptTemplates, Provenance
 from unictokens.concepts.tokens import ConceptTokens
-from unictokens.config import RunConfig, config_hash, to_dict
-from unictokens.data.records import ConceptRecord
+from unictokens.config import config_hash, to_dict
 from unictokens.lookup import resolve
 from unictokens.methods.base import METHODS, Method, Setting
-from unictokens.methods.draws import Draws, SeededDraws
+from unictokens.methods.perception import PerceptionRequest, Sighting
 from unictokens.tracking.base import Tracker
 from unictokens.training.checkpoint import (
     Checkpoint,
@@ -27,9 +25,9 @@ from unictokens.training.engine import Engine
 from unictokens.training.history import History, summarise
 from unictokens.training.observer import Observer
 from unictokens.training.preview import Previewer
-from unictokens.training.session import Alone, Progress, Session
+from unictokens.training.session import Progress, Session
 from unictokens.training.state import RunState, StepLosses
-from unictokens.training.step import Outcome, train_step
+from unictokens.training.step import Look, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +98,12 @@ class Run:
 
         Raises TrainingError for a folder of another run, and what rules of the first stage refuse.
         """
+        config = self._setting.config
+        named = {"concept": self.state.name, "config_hash": config_hash(config)}
+        self._tracker.params({**named, **flat(to_dict(config))})
         checkpoint = load_newest(self._checkpoints, self._identity)
         if checkpoint is None:
+            self.state.look(0, None)  # which refuses a first stage that wants to see drawings
             self._enter(0, None)
             return
         log.info("'%s' continues after %s, epoch %d", self.state.name, checkpoint.cursor.stage, checkpoint.cursor.epoch)
@@ -109,15 +111,32 @@ class Run:
         self._history.reopen(checkpoint.cursor)
         self._tracked_steps = sum(record.steps for record in self._history.records)
 
+    @property
+    def at_stage_end(self) -> bool:
+        """Whether the next stage must begin before the next step."""
+        return self.state.stage_over and not self.over
+
+    def look(self) -> PerceptionRequest | None:
+        """At a stage's end: the pictures that the next stage needs, for `begin_stage`; None where it needs none."""
+        return self.state.look(self.state.number + 1, self._stage_start())
+
+    def begin_stage(self, sightings: tuple[Sighting, ...]) -> None:
+        """At a stage's end: begin the next one."""
+        self._enter(self.state.number + 1, self._stage_start(), sightings)
+
     def prepare(self) -> None:
-        """Before a step: begin the next stage where one is over (perception happens here)."""
-        if self.state.stage_over and not self.over:
-            self._next_stage()
+        """Build the samples of the coming step, which encodes pictures that nobody has encoded yet."""
+        _ = self.state.lessons
+
+    def see(self, look: Look) -> None:
+        """Show the observer a step that this run was part of; before `take`."""
+        if self._observer is not None:
+            self._observer.stepped(self.state, look)
 
     def take(self, outcome: Outcome, seconds: float) -> bool:
-        """Count a step that `train_step` made in `seconds`; True when it ended an epoch, whose state is then on disk.
+        """Count a step that `train_step` made, of which `seconds` were for this run; whether more steps are to come.
 
-        Raises the outcome's error.
+        After an epoch its state is on disk, and the host may say stop. Raises the outcome's error.
         """
         if outcome.error is not None:
             raise outcome.error
@@ -136,9 +155,9 @@ class Run:
             )
         )
         if not self.state.advance():
-            return False
+            return True
         self._end_epoch()
-        return True
+        return not self.over and not self._session.should_stop()
 
     def result(self) -> RunResult:
         """Where the run stands; writes the bundle when all stages are done. Raises StorageError."""
@@ -163,21 +182,20 @@ class Run:
         starts = {(number - 1, stage.config.start_epoch) for number, stage in enumerate(stages) if number}
         return frozenset(ends | {(number, epoch) for number, epoch in starts if epoch is not None})
 
-    def _enter(self, number: int, tokens: ConceptTokens | None) -> None:
-        beginning = self.state.enter(number, tokens)
+    def _enter(self, number: int, tokens: ConceptTokens | None, sightings: tuple[Sighting, ...] = ()) -> None:
+        beginning = self.state.enter(number, tokens, sightings)
         if self._observer is not None:
             self._observer.begun(self.state, beginning)
         self._previewer.show(self.state.stage, beginning.sightings, self._tracked_steps)
         self._save()
 
-    def _next_stage(self) -> None:
-        number = self.state.number + 1
-        start = self.state.stages[number].config.start_epoch
-        tokens = self.state.rows.tokens().detach()
-        if start is not None and start != self.state.epoch:
-            cursor = Cursor(self.state.number, self.state.stage.name, start)
-            tokens = self.state.tokens_of(load_checkpoint(self._checkpoints, cursor, self._identity))
-        self._enter(number, tokens)
+    def _stage_start(self) -> ConceptTokens:
+        """The rows that the next stage continues from: the last, or those of the epoch that it names."""
+        start = self.state.stages[self.state.number + 1].config.start_epoch
+        if start is None or start == self.state.epoch:
+            return self.state.rows.tokens().detach()
+        cursor = Cursor(self.state.number, self.state.stage.name, start)
+        return self.state.tokens_of(load_checkpoint(self._checkpoints, cursor, self._identity))
 
     def _end_epoch(self) -> None:
         cursor = self.state.cursor
@@ -221,45 +239,6 @@ class Run:
             ),
         )
         return ConceptBundle(on_cpu, card)
-
-
-def train_run(
-    engine: Engine,
-    record: ConceptRecord,
-    config: RunConfig,
-    folder: Path,
-    *,
-    tracker: Tracker,
-    session: Session | None = None,
-    draws: Draws | None = None,
-    created: str = "",
-    observer: Observer | None = None,
-) -> RunResult:
-    """Train one concept through all stages of its method, continuing whatever `folder` holds of this very run.
-
-    tracker  told of metrics, previews and the bundle; not closed here
-    session  the host; nobody by default
-    draws    random numbers; from `config.seed` by default
-    created  UTC time for the bundle's card; empty keeps the bundle a function of data, settings and seed alone
-    observer shown every stage and step (for checks)
-    Raises TrainingError for a loss that is not finite or a folder of another run, DataError, ConfigError, StorageError,
-    and DependencyError where a rule needs an absent model.
-    """
-    host = session if session is not None else Alone()
-    numbers = draws if draws is not None else SeededDraws(config.seed)
-    setting = Setting(engine.backbone, record, config, numbers, engine.codes)
-    run = Run(engine, setting, folder, tracker=tracker, session=host, created=created, observer=observer)
-    tracker.params({"concept": record.name, "config_hash": config_hash(config), **flat(to_dict(config))})
-    run.open()
-    while not run.over:
-        run.prepare()
-        started = time.perf_counter()
-        outcomes, look = train_step(engine, (run.state,))
-        if observer is not None:
-            observer.stepped(run.state, look)
-        if run.take(outcomes[0], time.perf_counter() - started) and host.should_stop():
-            break
-    return run.result()
 
 
 def flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:

@@ -9,6 +9,7 @@ from unictokens.concepts.tokens import ConceptTokens
 from unictokens.data.epochs import Epoch
 from unictokens.methods.base import Beginning, Method, Setting, Stage
 from unictokens.methods.draws import Place
+from unictokens.methods.perception import PerceptionRequest, Sighting
 from unictokens.training.checkpoint import Checkpoint, Cursor
 from unictokens.training.optimizer import PARTS, TrainedRows
 
@@ -25,6 +26,10 @@ class StepLosses:
         """The losses that exist, by name."""
         named = {"understanding": self.understanding, "generation": self.generation, "total": self.total}
         return {name: value for name, value in named.items() if value is not None}
+
+
+UNKNOWN = StepLosses(None, None, float("nan"))
+"""Losses of a step that was not made."""
 
 
 class RunState:
@@ -83,12 +88,16 @@ class RunState:
         """Whether all stages are done."""
         return self.stage_over and self.number + 1 == len(self.stages)
 
-    def enter(self, number: int, tokens: ConceptTokens | None) -> Beginning:
-        """Begin stage `number` on top of the rows of the stage before (None before the first)."""
+    def look(self, number: int, tokens: ConceptTokens | None) -> PerceptionRequest | None:
+        """The pictures that stage `number` needs to begin on top of `tokens`, None where it needs none."""
+        return self.method.look(self.setting, self.stages[number], tokens)
+
+    def enter(self, number: int, tokens: ConceptTokens | None, sightings: tuple[Sighting, ...] = ()) -> Beginning:
+        """Begin stage `number` on top of the rows of the stage before (None before the first); `look` says what it must see."""
         self.number, self.epoch, self.step = number, 0, 0
         # Backbones hand out rows on the CPU; the stage's new rows join there.
         before = None if tokens is None else ConceptTokens(tokens.layout, *(part.cpu() for part in tokens.tensors()))
-        beginning = self.method.begin(self.setting, self.stage, before)
+        beginning = self.method.begin(self.setting, self.stage, before, sightings)
         self._open(beginning.tokens)
         return beginning
 

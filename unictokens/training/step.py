@@ -16,10 +16,13 @@ from unictokens.training.state import RunState, StepLosses
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step was for one run: its losses, and the error that ends the run (then its rows did not change)."""
+    """What a step was for one run: its losses, and the error that ends the run (then its rows did not change).
+
+    losses  UNKNOWN when the step could not be made at all, which the error explains
+    """
 
     losses: StepLosses
-    error: TrainingError | None = None
+    error: Exception | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +48,7 @@ def train_step(engine: Engine, runs: Sequence[RunState]) -> tuple[list[Outcome],
     # In a shared backward pass, zero times a broken run's infinities would reach everybody: the others go without it.
     trained = forward if len(sound) == len(runs) or not sound else _forward(engine, sound)
     if sound:
-        engine.backward(torch.stack(trained.totals).sum())
+        engine.backward(trained.totals_R.sum())
     gradients = tuple(run.rows.gradients() for run in runs)
     for run in sound:
         run.rows.step()
@@ -55,11 +58,11 @@ def train_step(engine: Engine, runs: Sequence[RunState]) -> tuple[list[Outcome],
 
 @dataclass(frozen=True, eq=False)
 class _Forward:
-    """A forward pass: weighted loss (scalar, with graph) and outcome per run."""
+    """A forward pass: weighted losses with their graph, and the outcome per run."""
 
     batch: Any
     bank: ConceptBank
-    totals: list[Tensor]
+    totals_R: Tensor
     outcomes: list[Outcome]
 
 
@@ -75,33 +78,34 @@ def _forward(engine: Engine, runs: Sequence[RunState]) -> _Forward:
     batch = engine.backbone.collate(understanding, generation)
     bank = ConceptBank.stack([run.rows.tokens() for run in runs])
     losses = engine.losses(batch, bank)
-    totals: list[Tensor] = []
-    outcomes: list[Outcome] = []
-    for slot, run in enumerate(runs):
-        config = run.stage.config
-        asked = _mean(losses.understanding_total_U, losses.understanding_count_U, owners_U, slot)
-        drawn = _mean(losses.generation_total_G, losses.generation_count_G, owners_G, slot)
-        parts = [
-            weight * mean
-            for weight, mean in ((config.generation_weight, drawn), (config.understanding_weight, asked))
-            if mean is not None
-        ]
-        totals.append(torch.stack(parts).sum())
-        outcomes.append(_outcome(run, StepLosses(_item(asked), _item(drawn), totals[-1].item())))
-    return _Forward(batch, bank, totals, outcomes)
+    asked_R = _means(losses.understanding_total_U, losses.understanding_count_U, owners_U, len(runs))
+    drawn_R = _means(losses.generation_total_G, losses.generation_count_G, owners_G, len(runs))
+    configs = [run.stage.config for run in runs]
+    weights_2R = torch.tensor(
+        [[config.generation_weight for config in configs], [config.understanding_weight for config in configs]],
+        device=asked_R.device,
+    )
+    # A run without samples of a kind has no mean of it, whatever its weight.
+    parts_2R = torch.stack([drawn_R, asked_R])
+    there_2R = torch.tensor([[slot in owners for slot in range(len(runs))] for owners in (owners_G, owners_U)])
+    totals_R = (weights_2R * parts_2R).where(there_2R.to(asked_R.device), 0.0).sum(0)
+    # One transfer for all numbers: every other would wait for the device.
+    numbers = torch.stack([asked_R, drawn_R, totals_R]).detach().T.tolist()
+    outcomes = []
+    for slot, (run, (asked, drawn, total)) in enumerate(zip(runs, numbers, strict=True)):
+        has_drawn, has_asked = (bool(there) for there in there_2R[:, slot])
+        values = StepLosses(asked if has_asked else None, drawn if has_drawn else None, total)
+        outcomes.append(_outcome(run, values))
+    return _Forward(batch, bank, totals_R, outcomes)
 
 
-def _mean(total: Tensor, count: Tensor, owners: Sequence[int], slot: int) -> Tensor | None:
-    """Mean cross-entropy over the samples of one run; None when it has none in this step."""
-    mine = [at for at, owner in enumerate(owners) if owner == slot]
-    if not mine:
-        return None
-    index = torch.tensor(mine, device=total.device)
-    return total.index_select(0, index).sum() / count.index_select(0, index).sum()
-
-
-def _item(value: Tensor | None) -> float | None:
-    return None if value is None else value.item()
+def _means(totals: Tensor, counts: Tensor, owners: Sequence[int], runs: int) -> Tensor:
+    """Mean cross-entropy per run float32 [R] over its samples, which stand together; NaN for a run that has none."""
+    if not owners:
+        return torch.full((runs,), float("nan"), device=totals.device)
+    lengths_R = torch.tensor([owners.count(slot) for slot in range(runs)], device=totals.device)
+    sums_R, places_R = (torch.segment_reduce(part, "sum", lengths=lengths_R, initial=0.0) for part in (totals, counts))
+    return sums_R / places_R
 
 
 def _outcome(run: RunState, losses: StepLosses) -> Outcome:

@@ -31,7 +31,7 @@ def _phi(values: Mapping[str, Any], vocabulary: int, attention: str) -> Any:
             f"language model values are impossible ({error}): correct 'phi' in config.json"
         ) from error
     config._attn_implementation = attention
-    made = PhiForCausalLM(config)
+    made: Any = PhiForCausalLM(config)
     if config.hidden_act == "gelu_new":
         for layer in made.model.layers:
             layer.mlp.activation_fn = _Gelu(layer.mlp.activation_fn)
