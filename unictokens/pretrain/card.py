@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from unictokens.atomic import write_bytes
 from unictokens.backbones.base import BackboneInfo, Sampling
@@ -51,6 +52,13 @@ def table(scores: Mapping[str, Score]) -> str:
         for kind, score in scores.items()
     ]
     return "\n".join(["| question | right | asked |", "|---|---|---|", *rows])
+
+
+def _made_by(run: Run) -> dict[str, Any]:
+    """The settings of a run that decided its weights, without those of the measurements after it."""
+    return {
+        name: value for name, value in run.recipe.items() if name in ("image_size", "shard", "tokenizer", "language")
+    }
 
 
 def write_card(
@@ -108,7 +116,7 @@ drawing and reading together, so it is a lower bound of neither):
 Those of every run are in `lineage.json`.
 
 ```
-{json.dumps(runs[-1].recipe, indent=1) if runs else "not recorded"}
+{json.dumps(_made_by(runs[-1]), indent=1) if runs else "not recorded"}
 ```
 """
     write_bytes(path, text.encode())

@@ -102,9 +102,9 @@ class ProbeRecipe:
     """
 
     concepts: int = 20
-    renders: int = 3_000
+    renders: int = 4_500
     held_out: int = 300
-    steps: int = 2_000
+    steps: int = 3_000
     batch: int = 64
     width: int = 64
     dropout: float = 0.2
