@@ -245,8 +245,9 @@ def _authors_code() -> RunConfig:
 
 def _demo() -> RunConfig:
     paper = _paper()
-    # Few epochs, so each must go far: the small base's image rows, where learned rows begin, are 7.5 long, and Adam moves
-    # a value by about the learning rate per step. Mirrored photos are the cheapest way to more of them.
+    # Each step must go far: the small base's image rows, where learned rows begin, are 7.5 long, and Adam moves a value by
+    # about the learning rate. Drawing moves the same rows, gently, or it undoes what the warm-up learned. Mirrored photos
+    # are the cheapest way to more of them.
     # The drawn persons of the demo have no face that a face encoder would find: k-means for them too, said openly.
     short = {
         name: replace(
@@ -257,7 +258,7 @@ def _demo() -> RunConfig:
             flip=0.5,
             optim=OptimConfig(lr=lr),
         )
-        for name, epochs, lr in (("warmup", 8, 0.05), ("bootstrap", 4, 0.02), ("deepen", 8, 0.05))
+        for name, epochs, lr in (("warmup", 20, 0.05), ("bootstrap", 4, 0.005), ("deepen", 10, 0.05))
     }
     quick = SamplingConfig(steps=16, guidance=3.0)
     return replace(

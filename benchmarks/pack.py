@@ -1,0 +1,69 @@
+"""Concepts per minute for growing packs, one epoch of every stage each, in turn on one machine."""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.timing import Result, Row
+from unictokens.backbones import load_backbone
+from unictokens.config import RunConfig, load_config, override
+from unictokens.data.catalog import Catalog
+from unictokens.data.toyland.writer import write_dataset
+from unictokens.methods.base import Setting
+from unictokens.methods.draws import SeededDraws
+from unictokens.tracking.base import Trackers
+from unictokens.training.engine import LocalEngine
+from unictokens.training.pack import train_pack
+from unictokens.training.run import Run
+from unictokens.training.session import Alone
+
+ONE_EPOCH = {"preview.every": 0, **{f"stages.{stage}.epochs": 1 for stage in ("warmup", "bootstrap", "deepen")}}
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Options."""
+    parser.add_argument("--widths", default="1,2,4,8,16,32", help="pack widths, with commas")
+    parser.add_argument(
+        "--concepts", type=int, default=8, help="concepts trained at each width, at least the width (8)"
+    )
+    parser.add_argument("--config", default="demo", help="preset or file; epochs are set to one per stage")
+    parser.add_argument("--backbone", default="mini")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def measure(options: argparse.Namespace) -> Result:
+    """Every width trains the same number of concepts (more where the width asks for more); codes are computed before."""
+    widths = [int(width) for width in options.widths.split(",")]
+    config = override(load_config(options.config), ONE_EPOCH)
+    engine = LocalEngine(load_backbone(options.backbone, device=options.device), options.device)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_dataset(Path(folder) / "data")
+        catalog = Catalog.open(Path(folder) / "data")
+        _train(engine, catalog, config, Path(folder) / "before", min(20, max(options.concepts, *widths)), 4)
+        for width in widths:
+            count = max(options.concepts, width)
+            seconds = _train(engine, catalog, config, Path(folder) / f"width{width}", count, width)
+            rows.append({"width": width, "concepts": count, "s per concept": seconds / count})
+    for row in rows:
+        row["concepts per minute"] = 60 / row["s per concept"]
+        row["ratio to the first"] = rows[0]["s per concept"] / row["s per concept"]
+    return Result(
+        "pack", {"config": options.config, "backbone": options.backbone, "device": options.device}, tuple(rows)
+    )
+
+
+def _train(engine: LocalEngine, catalog: Catalog, config: RunConfig, folder: Path, count: int, width: int) -> float:
+    waiting = []
+    for number in range(count):
+        record = catalog.concept(catalog.names[number % len(catalog.names)])
+        setting = Setting(engine.backbone, record, config, SeededDraws(number), engine.codes)
+        waiting.append(Run(engine, setting, folder / str(number), tracker=Trackers(()), session=Alone()))
+    started = time.perf_counter()
+    for ended in train_pack(engine, lambda: waiting.pop() if waiting else None, width):
+        if ended.error is not None:
+            raise ended.error
+    return time.perf_counter() - started

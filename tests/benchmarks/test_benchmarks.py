@@ -1,0 +1,60 @@
+"""What the benchmarks compare is the same work done in two ways, and their command prints it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.answer import plain_answer
+from benchmarks.plain import PlainTrainer
+from benchmarks.sampler import PROMPT, plain_drawing
+from benchmarks.shapes import drawing, photos, question, shape
+from benchmarks.train_step import FastStep, random_tokens
+from unictokens.backbones.base import GenerationRequest, Sampling
+from unictokens.backbones.showo.backbone import ShowO
+from unictokens.concepts.bank import ConceptBank
+from unictokens.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(("asked", "drawn"), [(2, 0), (1, 1)])
+def test_the_plain_step_and_ours_learn_the_same_rows(asked: int, drawn: int) -> None:
+    backbone = shape("mini").make()
+    tokens = random_tokens(backbone, torch.device("cpu"))
+    pictures = photos(backbone, asked)
+    codes_PN = backbone.encode(pictures)
+    plain, ours = PlainTrainer(backbone, tokens), FastStep(backbone, tokens, codes_PN, asked, drawn)
+    turns = [question(codes_PN[at]).turns[0] for at in range(asked)]
+    told = [(pictures[at], turn.question, turn.answer) for at, turn in enumerate(turns)]
+    sample, hidden = drawing(codes_PN[0], 0)
+    for _ in range(3):
+        expected = plain.step(told, [(pictures[0], sample.prompt, hidden)] * drawn)
+        assert ours() == pytest.approx(expected, rel=1e-5)
+    for mine, theirs in zip(ours.rows.tokens().detach().tensors(), plain.rows, strict=True):
+        # Adam divides by the gradient's size, so that rounding shows in full where a gradient is nearly zero.
+        assert float((mine - theirs).norm() / theirs.norm()) <= 1e-3
+
+
+def test_plain_drawing_and_answering_give_the_same_as_ours(tiny_backbone: ShowO) -> None:
+    nobody, sampling = ConceptBank.empty(tiny_backbone.info.width), Sampling(steps=4, guidance=2.0)
+    drawn = tiny_backbone.generate([GenerationRequest((PROMPT,), seed, ()) for seed in range(2)], nobody, sampling)
+    assert torch.equal(plain_drawing(tiny_backbone, 2, sampling), torch.stack([one.codes_N for one in drawn]))
+    prefix = tiny_backbone.sequences.image_prefix(list(range(301, 317)))
+    assert len(plain_answer(tiny_backbone, prefix, [1, 2, 3], 5)) == 5
+
+
+def test_command_prints_a_json_object() -> None:
+    command = [sys.executable, "-m", "benchmarks", "train_step", "--shape", "mini", "--rounds", "1", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["name"] == "train_step" and [row["step"] for row in found["rows"]] == ["warm-up", "later"]
+    assert all(row["ratio"] == pytest.approx(row["plain s"] / row["ours s"]) for row in found["rows"])
+
+
+def test_unknown_shape_is_refused() -> None:
+    with pytest.raises(ConfigError, match="shape 'huge'"):
+        shape("huge")
