@@ -96,7 +96,7 @@ def _show_off(console: Console, catalog: Catalog, taught: Sequence[str], config:
     if not taught:
         return
     store, folder = Output(out).store, out / "showcase"
-    backbone = load_backbone(config.backbone, answer_start=config.answer_start)
+    backbone = load_backbone(config.backbone, answer_start=config.answer_start, precision=config.precision)
     bare = Pipeline(backbone, [])
     drawn = config.preview.sampling
     sampling = Sampling(steps=drawn.steps, guidance=drawn.guidance, temperature=drawn.temperature)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.engines import EngineSettings
 from cluster.lane import LaneLost, LaneSettings, run_lane
 from cluster.plan import JobPlan
 from cluster.queue import RunQueue, RunStatus
@@ -58,8 +59,7 @@ class JobSettings:
 
     data: Path
     output: Path
-    backbone: str
-    answer_start: bool = True
+    engine: EngineSettings
     lanes: int = 0
     width: int = WIDTH
     tracking_uri: str | None = None
@@ -148,21 +148,24 @@ def _lanes(
     plan: JobPlan, settings: JobSettings, tracking: MlflowRun | None, resources: dict[str, float]
 ) -> list[LaneSettings]:
     cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
-    most = gpus or cpus
-    wanted = settings.lanes or gpus or min(cpus, CPU_LANES)
-    if wanted > most:
-        raise ConfigError(f"--lanes {wanted}: this machine has {gpus} GPUs and {cpus} CPU cores; use at most {most}")
+    processes = settings.engine.processes
+    most = (gpus or cpus) // processes
+    wanted = settings.lanes or most if gpus else settings.lanes or min(most, CPU_LANES)
+    if wanted > most or not most:
+        raise ConfigError(
+            f"--lanes {wanted} of {processes} processes: this machine has {gpus} GPUs and {cpus} CPU cores; use at most "
+            f"{most} lanes of as many processes"
+        )
     count = min(wanted, len(plan.runs))
     # An even share each: a lane that filled up to its width would leave nothing for the others.
     return [
         LaneSettings(
             name=f"lane-{number}",
             data=settings.data,
-            backbone=settings.backbone,
-            answer_start=settings.answer_start,
+            engine=settings.engine,
             output=settings.output,
             width=min(settings.width, -(-len(plan.runs) // count)),
-            cpus=max(1, cpus // count),
+            cpus=max(1, cpus // (count * processes)),
             gpus=1 if gpus else 0,
             tracking=tracking,
         )
@@ -204,7 +207,7 @@ def _open_tracking(plan: JobPlan, settings: JobSettings) -> MlflowRun | None:
         return None
     run = open_run(settings.tracking_uri, plan.name, tags={"data": settings.data.name})
     concepts = [run.concept for run in plan.runs] + [skip.plan.concept for skip in plan.skipped]
-    run.log_params({"concepts": len(concepts), "backbone": settings.backbone})
+    run.log_params({"concepts": len(concepts), "backbone": settings.engine.backbone})
     return run
 
 

@@ -1,4 +1,4 @@
-"""A lane: one Ray Train run with one worker that loads the backbone once and trains packs of runs until none is left.
+"""A lane: one Ray Train run that loads the backbone once and trains packs of runs until none is left.
 
 The only file that imports ray.train. A lane carries no state of its own: runs save theirs after every epoch, so a lane that
 dies costs at most the epoch its runs were in.
@@ -13,15 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cluster.engines import EngineSettings, opened
 from unictokens.atomic import storage_error
-from unictokens.backbones import load_backbone
 from unictokens.data.catalog import Catalog
 from unictokens.errors import DataError, TrainingError, UniCTokensError
 from unictokens.learn import Learning, Output, RunPlan
 from unictokens.tracking.base import Trackers
 from unictokens.tracking.jsonl import JsonlTracker
 from unictokens.tracking.mlflow_tracker import MlflowRun, MlflowTracker
-from unictokens.training.engine import LocalEngine
+from unictokens.training.engine import Engine
 from unictokens.training.pack import OWN_FAULTS, Ended, train_pack
 from unictokens.training.run import Run
 from unictokens.training.session import Progress
@@ -37,15 +37,14 @@ class LaneSettings:
     """What a lane works with.
 
     width     runs that share its forward and backward passes
-    cpus      CPU cores of its worker, also the number of computing threads
-    gpus      GPUs of its worker, 0 or 1
+    cpus      CPU cores of each of its processes, also the number of computing threads
+    gpus      GPUs of each of its processes, 0 or 1
     tracking  the job's MLflow run, or None
     """
 
     name: str
     data: Path
-    backbone: str
-    answer_start: bool
+    engine: EngineSettings
     output: Path
     width: int
     cpus: int
@@ -78,7 +77,7 @@ def run_lane(settings: LaneSettings, queue: Any) -> int:
         _work,
         train_loop_config={"settings": settings, "queue": queue},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=1,
+            num_workers=settings.engine.processes,
             use_gpu=settings.gpus > 0,
             resources_per_worker={"CPU": settings.cpus, **({"GPU": settings.gpus} if settings.gpus else {})},
         ),
@@ -126,18 +125,18 @@ def _work(given: dict[str, Any]) -> int | UniCTokensError:
     try:
         _log_to(settings.log_file)
         torch.set_num_threads(settings.cpus)
-        device = "cuda" if settings.gpus else "cpu"
-        backbone = load_backbone(settings.backbone, device=device, answer_start=settings.answer_start)
         catalog = Catalog.open(settings.data)
+        with opened(settings.engine, "cuda" if settings.gpus else "cpu") as engine:
+            if engine is None:  # this process only helped another one of its lane
+                return 0
+            log.info("lane '%s' is ready: backbone '%s' on %s", settings.name, engine.backbone.info.name, engine.device)
+            return _drain(settings, given["queue"], engine, catalog)
     except UniCTokensError as error:
         log.error("%s", error)
         return error
-    engine = LocalEngine(backbone, device)
-    log.info("lane '%s' is ready: backbone '%s' on %s", settings.name, backbone.info.name, device)
-    return _drain(settings, given["queue"], engine, catalog)
 
 
-def _drain(settings: LaneSettings, queue: Any, engine: LocalEngine, catalog: Catalog) -> int:
+def _drain(settings: LaneSettings, queue: Any, engine: Engine, catalog: Catalog) -> int:
     """Train whatever the queue has for this lane; returns how many runs it had."""
     desk = _Desk(settings, queue, engine, catalog)
     for ended in train_pack(engine, desk.take, settings.width):
@@ -148,7 +147,7 @@ def _drain(settings: LaneSettings, queue: Any, engine: LocalEngine, catalog: Cat
 class _Desk:
     """Where runs come in from the queue and, over, go back to it."""
 
-    def __init__(self, settings: LaneSettings, queue: Any, engine: LocalEngine, catalog: Catalog) -> None:
+    def __init__(self, settings: LaneSettings, queue: Any, engine: Engine, catalog: Catalog) -> None:
         self._settings = settings
         self._queue = queue
         self._engine = engine

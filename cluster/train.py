@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from cluster.engines import EngineSettings, add_engine, read_engine
 from cluster.job import WIDTH, JobSettings, Watcher, run_job
 from cluster.plan import JobPlan, plan_job
 from cluster.queue import RunStatus
@@ -37,6 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--tracking-uri", default="", metavar="URI", help=f"MLflow (OUT/mlflow.db by default); '{OFF}' for none"
     )
     add_config(parser)
+    add_engine(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,15 +47,17 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--lanes {arguments.lanes} is negative: use 0 for one per GPU, or a number")
     if arguments.pack < 1:
         raise ConfigError(f"--pack {arguments.pack} is below one: use the number of concepts to train together")
+    config = read_config(arguments)
     summary = train(
         make_console(),
         arguments.data,
         arguments.concepts,
-        read_config(arguments),
+        config,
         arguments.out,
         tracking_uri=arguments.tracking_uri,
         lanes=arguments.lanes,
         width=arguments.pack,
+        engine=read_engine(arguments, config),
         resume=arguments.resume,
     )
     if summary.failed:
@@ -71,10 +75,12 @@ def train(
     tracking_uri: str = "",
     lanes: int = 0,
     width: int = WIDTH,
+    engine: EngineSettings | None = None,
     resume: bool = False,
 ) -> Summary:
     """Run a job and show it on `console`; the summary and `report.html` are in `out`.
 
+    engine        the plain one by default
     tracking_uri  an MLflow address, "" for a database file in `out`, "off" for none
     """
     catalog = Catalog.open(data)
@@ -86,8 +92,7 @@ def train(
     settings = JobSettings(
         data=data.absolute(),
         output=out.absolute(),
-        backbone=config.backbone,
-        answer_start=config.answer_start,
+        engine=engine or EngineSettings.of(config),
         lanes=lanes,
         width=width,
         tracking_uri=uri,

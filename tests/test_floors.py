@@ -12,6 +12,7 @@ FLOORS = {
     "unictokens": 0,
     "unictokens.errors": 0,
     "unictokens.lookup": 0,
+    "unictokens.memory": 0,
     "unictokens.atomic": 1,
     "unictokens.images": 1,
     "unictokens.sealed": 1,

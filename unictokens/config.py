@@ -27,6 +27,7 @@ Positive = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 UnderstandingData = Literal["stage_1", "stage_3"]
+Precision = Literal["fp32", "tf32", "bf16"]
 GenerationData = Literal["cropped", "photos"]
 Initializer = Literal["class_word", "kmeans_images", "face", "image_codes", "perception", "random_patch", "full_image"]
 
@@ -141,6 +142,8 @@ class PreviewConfig:
 class RunConfig:
     """Everything that decides what one run learns, plus previews, which decide nothing.
 
+    precision     of the frozen transformer: "fp32", "tf32" (float32 weights, shorter products on a GPU), "bf16"; rows and
+                  losses are float32 always
     answer_start  whether inference puts Show-o's start-of-text id after the image although training does not
                   (the published code does; unictokens facts call it "sot")
     """
@@ -148,6 +151,7 @@ class RunConfig:
     __pydantic_config__ = STRICT
     method: str = "unictokens"
     backbone: str = "mini"
+    precision: Precision = "fp32"
     layout: TokenLayout = TokenLayout()
     stages: StagesConfig
     perception: PerceptionConfig = PerceptionConfig()

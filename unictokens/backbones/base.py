@@ -65,6 +65,27 @@ class GenerationSample:
     concepts: tuple[int, ...] = (0,)
 
 
+@dataclass(frozen=True)
+class Share:
+    """The samples that one of several processes computes: every `of`-th of each kind, from number `number` on.
+
+    Whatever its share, a process calls the same layers in the same order as the others, so that they can lend each other
+    the weights: without a sample of its own it computes the first one, for nothing.
+    """
+
+    number: int = 0
+    of: int = 1
+
+    def rows(self, samples: int) -> tuple[list[int], float]:
+        """The numbers of the samples to compute, and what their results are multiplied by (0 when they are not its own)."""
+        mine = list(range(self.number, samples, self.of))
+        return (mine, 1.0) if mine else ([0], 0.0)
+
+
+WHOLE = Share()
+"""All samples."""
+
+
 @dataclass(frozen=True, eq=False)
 class Losses:
     """Summed cross-entropies and how many terms each has, per sample of the batch, float32.
@@ -166,8 +187,8 @@ class Backbone(Protocol):
         """One training batch; what it contains is the backbone's business."""
         ...
 
-    def losses(self, batch: Any, bank: ConceptBank) -> Losses:
-        """Losses of a batch, with the graph to the rows of `bank`."""
+    def losses(self, batch: Any, bank: ConceptBank, share: Share = WHOLE) -> Losses:
+        """Losses of a batch, with the graph to the rows of `bank`; zeros for samples outside `share`."""
         ...
 
     def answer(

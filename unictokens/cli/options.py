@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from unictokens.backbones import load_backbone
 from unictokens.concepts.bundle import ConceptBundle
@@ -67,15 +68,21 @@ def read_pipeline(arguments: argparse.Namespace) -> Pipeline:
         name, _, version = asked.partition("@")
         bundles.append(store.get(name, version or LATEST))
     device = read_device(arguments)
-    source, answer_start = _trained_on(bundles)
-    backbone = load_backbone(arguments.backbone or source, device=device, answer_start=answer_start)
+    trained_on = _trained_on(bundles)
+    if arguments.backbone:
+        trained_on["source"] = arguments.backbone
+    backbone = load_backbone(**trained_on, device=device)
     return Pipeline(backbone, bundles, device)
 
 
-def _trained_on(bundles: list[ConceptBundle]) -> tuple[str, bool]:
-    """Where the concepts' backbone was loaded from when they were trained, and how it answered then."""
+def _trained_on(bundles: list[ConceptBundle]) -> dict[str, Any]:
+    """How the concepts' backbone was loaded when they were trained, as `load_backbone` takes it."""
     config = bundles[0].card.provenance.config
     if "backbone" not in config:
         name = bundles[0].card.name
         raise ConceptError(f"concept '{name}' does not say which backbone it was trained on: name it with --backbone")
-    return str(config["backbone"]), bool(config.get("answer_start", True))
+    return {
+        "source": config["backbone"],
+        "answer_start": config.get("answer_start", True),
+        "precision": config.get("precision", "fp32"),
+    }

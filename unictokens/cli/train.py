@@ -62,7 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
     output.prepare()
     device = read_device(arguments)
-    engine = LocalEngine(load_backbone(config.backbone, device=device, answer_start=config.answer_start), device)
+    backbone = load_backbone(
+        config.backbone, device=device, answer_start=config.answer_start, precision=config.precision
+    )
+    engine = LocalEngine(backbone, device)
     files = JsonlTracker(output.run_folder(plan.name))
     server = () if arguments.tracking_uri == "off" else (MlflowTracker(arguments.tracking_uri, plan.name),)
     with Bars(console) as bars:

@@ -45,7 +45,7 @@ class Answering:
         questions  text ids; shorter ones get padding between image and text, which nothing sees and no position counts
         on_step    called with all ids so far after every step
         """
-        device = self.model.embed_VD.device
+        device = self.model.device
         B, prefix, longest = len(questions), len(prefixes[0]), max(len(question) for question in questions)
         gaps = [longest - len(question) for question in questions]
         rows = [

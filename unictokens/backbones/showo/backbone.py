@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from unictokens.backbones.base import (
+    WHOLE,
     AnswerRequest,
     BackboneInfo,
     Decoding,
@@ -16,6 +17,7 @@ from unictokens.backbones.base import (
     Losses,
     MaskDraw,
     Sampling,
+    Share,
     UnderstandingSample,
 )
 from unictokens.backbones.showo.answering import Answering
@@ -78,7 +80,7 @@ class ShowO:
     @property
     def device(self) -> torch.device:
         """Where the transformer is."""
-        return self.language_model.embed_VD.device
+        return self.language_model.device
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "ShowO":
         """Move everything in place; `dtype` changes the transformer only (the image tokenizer decides signs in float32)."""
@@ -88,6 +90,15 @@ class ShowO:
             self.language_model.cast(dtype)
         self.prefixes.clear()
         return self
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the transformer's weights."""
+        return sum(parameter.nbytes for parameter in self.language_model.parameters())
+
+    def keep_prefixes(self, device_bytes: int, host_bytes: int = 0) -> None:
+        """Set how much memory keys and values of image prefixes may take (see `PrefixCache`); forgets those it has."""
+        self.prefixes = PrefixCache(device_bytes, host_bytes)
 
     def tokenize(self, prompt: Prompt) -> list[int]:
         """Text ids; learned row r of concept number s is `vocabulary + s * ROW_STRIDE + r`."""
@@ -119,12 +130,12 @@ class ShowO:
     def word_rows(self, text: str) -> Tensor:
         """Embedding rows float32 [n, D] of the pieces of `text`, on the CPU."""
         ids = torch.tensor(self.tokenizer.encode_text(text), dtype=torch.long, device=self.device)
-        return self.language_model.embed_VD.detach()[ids].float().cpu()
+        return self.language_model.frozen_rows(ids).detach().float().cpu()
 
     def image_rows(self, codes: Tensor) -> Tensor:
         """Embedding rows float32 [..., D] of image codes int64 [...], on the CPU."""
         ids = codes.to(self.device) + self.vocabulary.code_offset
-        return self.language_model.embed_VD.detach()[ids].float().cpu()
+        return self.language_model.frozen_rows(ids).detach().float().cpu()
 
     def head_rows(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Head weights float32 [..., D] and biases [...] of image codes int64 [...], on the CPU."""
@@ -142,8 +153,8 @@ class ShowO:
             generation_block(generation, self.sequences) if generation else None,
         )
 
-    def losses(self, batch: ShowOBatch, bank: ConceptBank) -> Losses:
-        """Summed cross-entropies per sample over the full vocabulary and the sample's concept rows.
+    def losses(self, batch: ShowOBatch, bank: ConceptBank, share: Share = WHOLE) -> Losses:
+        """Summed cross-entropies per sample over the full vocabulary and the sample's concept rows; zeros outside `share`.
 
         Understanding: answers, each place predicted by the one before. Drawing: hidden codes, start and end of image, each
         place predicting itself (Show-o section 3.4 as published).
@@ -154,10 +165,10 @@ class ShowO:
         understanding, generation = (none, none), (none, none)
         if batch.understanding is not None:
             block, prefix = batch.understanding.to(self.device), self.config.num_vq_tokens + 3
-            understanding = answer_losses(model, ids, prefix, block, bank, self.prefixes)
+            understanding = answer_losses(model, ids, prefix, block, bank, self.prefixes, share)
         if batch.generation is not None:
             block = batch.generation.to(self.device)
-            generation = drawing_losses(model, ids, self.config.text_length, block, bank)
+            generation = drawing_losses(model, ids, self.config.text_length, block, bank, share)
         return Losses(*understanding, *generation)
 
     def answer(

@@ -32,6 +32,10 @@ class Block:
         """Batch size B."""
         return self.ids_BT.shape[0]
 
+    def take(self, rows: list[int]) -> "Block":
+        """Some of its rows."""
+        return Block(self.ids_BT[rows], self.labels_BT[rows], self.concepts_BS[rows], self.dropped)
+
     def to(self, device: torch.device) -> "Block":
         """The block on another device."""
         return Block(self.ids_BT.to(device), self.labels_BT.to(device), self.concepts_BS.to(device), self.dropped)

@@ -42,7 +42,7 @@ class DrawingTask:
 
         logits = (1 + guidance) * conditional - guidance * unconditional (Show-o section 3.5).
         """
-        device = self.model.embed_VD.device
+        device = self.model.device
         if start_BN is None:
             start_BN = torch.full((len(texts), self.codes), maskgit.HIDDEN, dtype=torch.long)
         B, guidance = len(texts), sampling.guidance

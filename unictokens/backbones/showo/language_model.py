@@ -90,6 +90,11 @@ class LanguageModel(nn.Module):
         return int(self.showo.config.hidden_size)
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes; its weights may wait elsewhere until they are needed."""
+        return self.showo.model.rotary_emb.inv_freq.device
+
+    @property
     def embed_VD(self) -> Tensor:
         """Frozen embedding rows [V, D]."""
         return self.showo.model.embed_tokens.weight
@@ -104,15 +109,15 @@ class LanguageModel(nn.Module):
         """Frozen head biases [V]."""
         return self.showo.lm_head.bias
 
-    def restore_frequencies(self) -> None:
-        """Compute the rotary frequencies anew, in float32 on the weights' device.
+    def restore_frequencies(self, device: torch.device | None = None) -> None:
+        """Compute the rotary frequencies anew, in float32 on `device` (by default where the weights are).
 
         They are in no checkpoint, so a model built on the meta device lacks them; and a cast to bfloat16 would round them.
         """
         rotary = self.showo.model.rotary_emb
         with torch.device("cpu"):
             fresh = type(rotary)(self.showo.config)
-        self.showo.model.rotary_emb = fresh.to(self.embed_VD.device)
+        self.showo.model.rotary_emb = fresh.to(device or self.embed_VD.device)
 
     def cast(self, dtype: torch.dtype) -> None:
         """Change the weights' dtype in place; rotary frequencies stay float32, as in the published code."""

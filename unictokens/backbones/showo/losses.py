@@ -1,8 +1,12 @@
 """Summed cross-entropies of training blocks, computed only where something is learned or labelled."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from unictokens.backbones.base import WHOLE, Share
 from unictokens.backbones.showo.attention import drawing_mask, understanding_mask
 from unictokens.backbones.showo.batch import Block
 from unictokens.backbones.showo.head import label_losses
@@ -17,29 +21,57 @@ Sums = tuple[Tensor, Tensor]
 
 
 def answer_losses(
-    model: LanguageModel, vocabulary: Vocabulary, prefix: int, block: Block, bank: ConceptBank, prefixes: PrefixCache
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    prefix: int,
+    block: Block,
+    bank: ConceptBank,
+    prefixes: PrefixCache,
+    share: Share,
 ) -> Sums:
     """Answers, each place predicted by the one before; the first `prefix` ids of a row are task and image."""
     # Nothing is read before where the end of the image predicts too (Show-o's own pretraining), or where the tables learn.
     early = bool((block.labels_BT[:, : prefix + 1] != IGNORE).any())
     first = 0 if early or model.embed_VD.requires_grad else prefix
-    ids_BT, told_BT = block.ids_BT[:, first:], block.labels_BT[:, first:]
-    labels_BT = torch.cat([told_BT[:, 1:], torch.full_like(told_BT[:, :1], IGNORE)], dim=1)
-    mask = understanding_mask(prefix, block.ids_BT.shape[1]).to(ids_BT.device)[:, :, first:]
+    # Everybody who shares the pass reads all images: what is kept of them, and so what is read next time, is then the same.
     read = [_prefix(model, ids_P, prefixes) for ids_P in block.ids_BT[:, :first]] if first else None
-    real_BT = ids_BT != vocabulary.pad
-    return _sums(model, vocabulary, block, ids_BT, labels_BT, real_BT, first, mask, bank, read)
+
+    def sums(block: Block, rows: list[int]) -> Sums:
+        ids_BT, told_BT = block.ids_BT[:, first:], block.labels_BT[:, first:]
+        labels_BT = torch.cat([told_BT[:, 1:], torch.full_like(told_BT[:, :1], IGNORE)], dim=1)
+        mask = understanding_mask(prefix, block.ids_BT.shape[1]).to(ids_BT.device)[:, :, first:]
+        keys = None if read is None else torch.stack([read[row] for row in rows])
+        asked = _Asked(ids_BT, labels_BT, block.concepts_BS, ids_BT != vocabulary.pad, first, mask, keys)
+        return _sums(model, vocabulary, asked, bank, share)
+
+    return _shared(block, share, sums)
 
 
 def drawing_losses(
-    model: LanguageModel, vocabulary: Vocabulary, text_length: int, block: Block, bank: ConceptBank
+    model: LanguageModel, vocabulary: Vocabulary, text_length: int, block: Block, bank: ConceptBank, share: Share
 ) -> Sums:
     """Hidden codes, start and end of image, each place predicting itself (Show-o section 3.4 as published)."""
-    mask = drawing_mask(block.ids_BT, vocabulary.pad, vocabulary.soi, vocabulary.eoi)
-    labels_BT = block.labels_BT.clone()
-    labels_BT[:, : text_length + 1 - block.dropped] = IGNORE
-    real_BT = block.ids_BT != vocabulary.pad
-    return _sums(model, vocabulary, block, block.ids_BT, labels_BT, real_BT, block.dropped, mask, bank, None)
+
+    def sums(block: Block, rows: list[int]) -> Sums:
+        mask = drawing_mask(block.ids_BT, vocabulary.pad, vocabulary.soi, vocabulary.eoi)
+        labels_BT = block.labels_BT.clone()
+        labels_BT[:, : text_length + 1 - block.dropped] = IGNORE
+        real_BT = block.ids_BT != vocabulary.pad
+        asked = _Asked(block.ids_BT, labels_BT, block.concepts_BS, real_BT, block.dropped, mask, None)
+        return _sums(model, vocabulary, asked, bank, share)
+
+    return _shared(block, share, sums)
+
+
+def _shared(block: Block, share: Share, sums: Callable[[Block, list[int]], Sums]) -> Sums:
+    """Sums of the rows of a share at their places among zeros; `sums` gets these rows and their numbers."""
+    if share == WHOLE:
+        return sums(block, list(range(block.rows)))
+    rows, weight = share.rows(block.rows)
+    totals_R, counts_R = sums(block.take(rows), rows)
+    rows_R = torch.tensor(rows, device=totals_R.device)
+    zeros_B = totals_R.new_zeros(block.rows)
+    return zeros_B.index_add(0, rows_R, weight * totals_R), zeros_B.index_add(0, rows_R, weight * counts_R)
 
 
 def _prefix(model: LanguageModel, ids_P: Tensor, prefixes: PrefixCache) -> Tensor:
@@ -47,27 +79,33 @@ def _prefix(model: LanguageModel, ids_P: Tensor, prefixes: PrefixCache) -> Tenso
     return prefixes.get(key, lambda: prefix_keys(model, model.frozen_rows(ids_P)))
 
 
-def _sums(
-    model: LanguageModel,
-    vocabulary: Vocabulary,
-    block: Block,
-    ids_BT: Tensor,
-    labels_BT: Tensor,
-    real_BT: Tensor,
-    first: int,
-    mask: Tensor,
-    bank: ConceptBank,
-    read: list[Tensor] | None,
-) -> Sums:
-    """Losses at the places that labels_BT [B, T] labels; column 0 has position number `first`."""
-    places = Ragged.where(real_BT)
-    asked_Q = (labels_BT[places.rows_M, places.columns_M] != IGNORE).nonzero(as_tuple=True)[0]
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is computed of sequences: ids_BT and labels_BT int64 [B, T], where column 0 has position number `first`.
+
+    real_BT  bool [B, T]: no padding; mask as `hidden_at` takes it; keys of the images before, or None
+    """
+
+    ids_BT: Tensor
+    labels_BT: Tensor
+    concepts_BS: Tensor
+    real_BT: Tensor
+    first: int
+    mask: Tensor
+    keys_BLKHPE: Tensor | None
+
+
+def _sums(model: LanguageModel, vocabulary: Vocabulary, asked: _Asked, bank: ConceptBank, share: Share) -> Sums:
+    """Losses at the labelled places."""
+    places = Ragged.where(asked.real_BT)
+    asked_Q = (asked.labels_BT[places.rows_M, places.columns_M] != IGNORE).nonzero(as_tuple=True)[0]
     rows_Q, columns_Q = places.rows_M[asked_Q], places.columns_M[asked_Q]
-    x_MD = model.embed(ids_BT, bank, block.concepts_BS)[places.rows_M, places.columns_M]
-    h_QD = hidden_at(
-        model, x_MD, places, places.columns_M + first, mask, asked_Q, None if read is None else torch.stack(read)
-    )
-    targets_Q = vocabulary.columns(labels_BT[rows_Q, columns_Q], bank.rows)
-    losses_Q = label_losses(model, h_QD, bank, block.concepts_BS[rows_Q], targets_Q)
-    zeros_B = torch.zeros(block.rows, device=losses_Q.device)
+    x_MD = model.embed(asked.ids_BT, bank, asked.concepts_BS)[places.rows_M, places.columns_M]
+    if share != WHOLE:
+        # Rows of nobody, put nowhere: the way back leads through all layers here as in the other processes.
+        x_MD = torch.cat([x_MD, bank.embed_CKD[0, :0].to(x_MD.dtype)])
+    h_QD = hidden_at(model, x_MD, places, places.columns_M + asked.first, asked.mask, asked_Q, asked.keys_BLKHPE)
+    targets_Q = vocabulary.columns(asked.labels_BT[rows_Q, columns_Q], bank.rows)
+    losses_Q = label_losses(model, h_QD, bank, asked.concepts_BS[rows_Q], targets_Q)
+    zeros_B = torch.zeros(places.B, device=losses_Q.device)
     return zeros_B.index_add(0, rows_Q, losses_Q), zeros_B.index_add(0, rows_Q, torch.ones_like(losses_Q))
