@@ -55,16 +55,19 @@ class Worker:
 
     backbone  a frozen Show-o on the CPU; its transformer is partitioned in place, the rest moved to `device`
     folder    for "nvme"
+    small     weights of fewer numbers are not partitioned
     Needs an initialized process group of torch.distributed. Raises DependencyError without DeepSpeed or, for "nvme", libaio.
     """
 
-    def __init__(self, backbone: Any, device: torch.device, where: Where, folder: Path | None = None) -> None:
+    def __init__(
+        self, backbone: Any, device: torch.device, where: Where, folder: Path | None = None, small: int = SMALL
+    ) -> None:
         backbone.magvit.to(device)
         self.backbone = backbone
         self.share = Share(dist.get_rank(), dist.get_world_size())
         # Words go over the CPU: they need no device, and must not wait for what it computes.
         self._words: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
-        self._engine = _partition(backbone.language_model, device, where, folder)
+        self._engine = _partition(backbone.language_model, device, where, folder, small)
         self._losses: Losses | None = None
 
     @property
@@ -286,7 +289,7 @@ def _plain(bank: ConceptBank) -> ConceptBank:
     )
 
 
-def _partition(model: Any, device: torch.device, where: Where, folder: Path | None) -> Any:
+def _partition(model: Any, device: torch.device, where: Where, folder: Path | None, small: int) -> Any:
     """Give the transformer to DeepSpeed: an engine without optimizer, whose module is called."""
     if device.type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -304,7 +307,7 @@ def _partition(model: Any, device: torch.device, where: Where, folder: Path | No
         place["nvme_path"] = str(folder)
     zero: dict[str, Any] = {
         "stage": 3,
-        "stage3_param_persistence_threshold": SMALL,
+        "stage3_param_persistence_threshold": small,
         # Its own linear layer would save weights that are gone when they are wanted.
         "memory_efficient_linear": False,
     }

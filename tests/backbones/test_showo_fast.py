@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unictokens.backbones.base import GenerationSample, MaskDraw, Turn, UnderstandingSample
+from unictokens.backbones.base import WHOLE, GenerationSample, MaskDraw, Share, Turn, UnderstandingSample
 from unictokens.backbones.showo import head
 from unictokens.backbones.showo.attention import drawing_mask, understanding_mask
 from unictokens.backbones.showo.backbone import ShowO
@@ -104,6 +104,30 @@ def test_losses_and_gradients_equal_the_plain_path(
         for got, expected in zip(fast, found[0], strict=True):
             assert float((got - expected).detach().norm() / expected.detach().norm()) <= 1e-5
     assert all(torch.equal(first, again) for first, again in zip(found[1], found[2], strict=True))
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_shares_add_up_to_the_whole(
+    tiny_backbone: ShowO,
+    concept: Make,
+    codes: Codes,
+    mask_draw: Callable[..., MaskDraw],
+    layout: TokenLayout,
+    processes: int,
+) -> None:
+    """Of three samples of each kind, the fourth process has none and computes one for nothing."""
+    batch = mixed_batch(tiny_backbone, codes, mask_draw, layout)
+    found = []
+    for shares in ([WHOLE], [Share(number, processes) for number in range(processes)]):
+        tokens = [concept(1), concept(2, SMALL)]
+        leaves = [tensor.requires_grad_() for one in tokens for tensor in one.tensors()]
+        parts = [tiny_backbone.losses(batch, ConceptBank.stack(tokens), share) for share in shares]
+        names = ("understanding_total_U", "understanding_count_U", "generation_total_G", "generation_count_G")
+        sums = [torch.stack([getattr(part, name) for part in parts]).sum(0) for name in names]
+        gradients = torch.autograd.grad(sums[0].sum() + 0.3 * sums[2].sum(), leaves)
+        found.append([*sums, *gradients])
+    for whole, added in zip(*found, strict=True):
+        assert float((added - whole).detach().norm() / whole.detach().norm()) <= 1e-5
 
 
 def test_a_photo_is_read_once_for_everybody(

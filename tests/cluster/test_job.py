@@ -76,6 +76,17 @@ def test_the_job_and_a_run_alone_publish_the_same_rows(
 
 
 @pytest.mark.ray
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
+def test_a_lane_of_two_processes_publishes_the_same_rows(job: tuple[Path, list[str], int], tmp_path: Path) -> None:
+    out, command, _ = job
+    command = [str(tmp_path) if part == str(out) else part if part != "bo,miru,tavo" else "bo" for part in command]
+    assert main([*command, "--engine", "deepspeed", "--processes", "2", "--offload", "cpu"]) == 0
+    first, second = (ConceptStore(root / "store").get("bo").tokens for root in (out, tmp_path))
+    difference = max(float((a - b).abs().max()) for a, b in zip(first.tensors(), second.tensors(), strict=True))
+    assert difference < 1e-4
+
+
+@pytest.mark.ray
 def test_what_is_published_is_not_trained_again(
     job: tuple[Path, list[str], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,6 +104,15 @@ def test_impossible_jobs_are_one_line(
     for more, named in (
         (["--concepts", "bo,nobody"], "nobody"),
         (["--lanes", "-1"], "-1"),
+        (["--pack", "0"], "--pack 0"),
+        (["--engine", "magic"], "magic"),
+        (["--offload", "tape"], "tape"),
+        (["--offload", "cpu"], "--engine deepspeed"),
+        (["--processes", "2"], "--engine deepspeed"),
+        (["--engine", "deepspeed", "--offload", "nvme"], "--offload-path"),
+        (["--engine", "deepspeed", "--offload", "nvme", "--offload-path", str(tmp_path / "no")], "no folder"),
+        (["--host-cache", "1e6"], "this host's memory"),
+        (["--set", "precision=fp8"], "precision"),
         (["--tracking-uri", "nonsense://x"], "nonsense://x"),
         (["--set", "stages.warmup.start_epoch=x"], "start_epoch"),
     ):
