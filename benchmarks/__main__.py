@@ -7,7 +7,7 @@ import sys
 from benchmarks.timing import show
 from unictokens.errors import UniCTokensError
 
-NAMES = ("train_step", "pack", "sampler", "answer", "memory")
+NAMES = ("train_step", "pack", "sampler", "answer", "memory", "plan")
 
 
 def main() -> int:

@@ -43,10 +43,10 @@ def measure(options: argparse.Namespace) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(Path(folder) / "data")
         catalog = Catalog.open(Path(folder) / "data")
-        _train(engine, catalog, config, Path(folder) / "before", min(20, max(options.concepts, *widths)), 4)
+        train_some(engine, catalog, config, Path(folder) / "before", min(20, max(options.concepts, *widths)), 4)
         for width in widths:
             count = max(options.concepts, width)
-            seconds = _train(engine, catalog, config, Path(folder) / f"width{width}", count, width)
+            seconds = train_some(engine, catalog, config, Path(folder) / f"width{width}", count, width)
             rows.append({"width": width, "concepts": count, "s per concept": seconds / count})
     for row in rows:
         row["concepts per minute"] = 60 / row["s per concept"]
@@ -56,7 +56,8 @@ def measure(options: argparse.Namespace) -> Result:
     )
 
 
-def _train(engine: LocalEngine, catalog: Catalog, config: RunConfig, folder: Path, count: int, width: int) -> float:
+def train_some(engine: LocalEngine, catalog: Catalog, config: RunConfig, folder: Path, count: int, width: int) -> float:
+    """Train so many concepts in packs of `width`; returns seconds."""
     waiting = []
     for number in range(count):
         record = catalog.concept(catalog.names[number % len(catalog.names)])

@@ -1,4 +1,4 @@
-"""`python -m cluster COMMAND`: `train` teaches many concepts as one Ray job, `demo` shows everything on a drawn world."""
+"""`python -m cluster COMMAND`: `train` teaches many concepts as one Ray job, `plan` says what it will need, `demo` shows all."""
 
 import argparse
 import sys
@@ -10,6 +10,7 @@ from unictokens.errors import ConfigError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("cluster.train", "teach concepts of a dataset, many at once, as a Ray job"),
+    "plan": ("cluster.forecast", "say what a job will need of memory and time, and whether it fits"),
     "demo": ("cluster.demo", "draw a small world, teach some of it, ask, draw and write a report"),
 }
 """Command to (file, what it does)."""

@@ -144,19 +144,27 @@ def _lane_end(future: Future[int]) -> str | None:
     return None
 
 
+def lane_count(wanted: int, processes: int, runs: int, cpus: int, gpus: int) -> int:
+    """How many lanes of `processes` processes are opened for so many runs; `wanted` 0 asks for what the machine is for.
+
+    Raises ConfigError for more than it has room for.
+    """
+    most = (gpus or cpus) // processes
+    asked = wanted or (most if gpus else min(most, CPU_LANES))
+    if asked > most or most == 0:
+        raise ConfigError(
+            f"{max(asked, 1)} lanes of {processes} processes do not fit: this machine has {gpus} GPUs and {cpus} CPU "
+            f"cores, room for {most}; lower --lanes or --processes"
+        )
+    return max(1, min(asked, runs))
+
+
 def _lanes(
     plan: JobPlan, settings: JobSettings, tracking: MlflowRun | None, resources: dict[str, float]
 ) -> list[LaneSettings]:
     cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
     processes = settings.engine.processes
-    most = (gpus or cpus) // processes
-    wanted = settings.lanes or most if gpus else settings.lanes or min(most, CPU_LANES)
-    if wanted > most or not most:
-        raise ConfigError(
-            f"--lanes {wanted} of {processes} processes: this machine has {gpus} GPUs and {cpus} CPU cores; use at most "
-            f"{most} lanes of as many processes"
-        )
-    count = min(wanted, len(plan.runs))
+    count = lane_count(settings.lanes, processes, len(plan.runs), cpus, gpus)
     # An even share each: a lane that filled up to its width would leave nothing for the others.
     return [
         LaneSettings(

@@ -13,11 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cluster.engines import EngineSettings, opened
 from unictokens.atomic import storage_error
 from unictokens.data.catalog import Catalog
 from unictokens.errors import DataError, TrainingError, UniCTokensError
 from unictokens.learn import Learning, Output, RunPlan
+from unictokens.memory import in_words, peak_bytes
 from unictokens.tracking.base import Trackers
 from unictokens.tracking.jsonl import JsonlTracker
 from unictokens.tracking.mlflow_tracker import MlflowRun, MlflowTracker
@@ -119,8 +122,6 @@ class QueueSession:
 
 def _work(given: dict[str, Any]) -> int | UniCTokensError:
     """The worker: returns how many runs it had, or the error that kept it from starting."""
-    import torch
-
     settings: LaneSettings = given["settings"]
     try:
         _log_to(settings.log_file)
@@ -141,6 +142,7 @@ def _drain(settings: LaneSettings, queue: Any, engine: Engine, catalog: Catalog)
     desk = _Desk(settings, queue, engine, catalog)
     for ended in train_pack(engine, desk.take, settings.width):
         desk.hand_back(ended)
+    log.info("lane '%s' is done: %d runs, at most %s of memory", settings.name, desk.runs, _peak(engine.device))
     return desk.runs
 
 
@@ -215,6 +217,14 @@ class _Desk:
 
         log.error("run '%s' failed", plan.name, exc_info=error)
         ray.get(self._queue.fail.remote(plan.name, " ".join(str(error).split())[:500] or type(error).__name__))
+
+
+def _peak(device: torch.device) -> str:
+    host = peak_bytes()
+    words = "unknown" if host is None else in_words(host)
+    if device.type == "cuda":
+        words += f" here and {in_words(torch.cuda.max_memory_reserved(device))} on the GPU"
+    return words
 
 
 def _log_to(path: Path) -> None:

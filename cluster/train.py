@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.engines import EngineSettings, add_engine, read_engine
+from cluster.forecast import fitted
 from cluster.job import WIDTH, JobSettings, Watcher, run_job
 from cluster.plan import JobPlan, plan_job
 from cluster.queue import RunStatus
@@ -45,8 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan, train, sum up. Exit code 1 when a concept failed; its reason is in the summary."""
     if arguments.lanes < 0:
         raise ConfigError(f"--lanes {arguments.lanes} is negative: use 0 for one per GPU, or a number")
-    if arguments.pack < 1:
-        raise ConfigError(f"--pack {arguments.pack} is below one: use the number of concepts to train together")
     config = read_config(arguments)
     summary = train(
         make_console(),
@@ -89,16 +88,19 @@ def train(
         console.print(f"{refusal.concept}: left out: {refusal.reason}", style="red", markup=False)
     uri = None if tracking_uri == OFF else tracking_uri or sqlite_uri(out)
     Output(out).prepare()
+    engine = engine or EngineSettings.of(config)
+    if plan.runs:
+        console.print(_opening(plan, config))
+        names = [run.concept for run in plan.runs]
+        engine, width = fitted(console, config, engine, catalog, names, lanes, width)
     settings = JobSettings(
         data=data.absolute(),
         output=out.absolute(),
-        engine=engine or EngineSettings.of(config),
+        engine=engine,
         lanes=lanes,
         width=width,
         tracking_uri=uri,
     )
-    if plan.runs:
-        console.print(_opening(plan, config))
     with Bars(console, len(plan.runs)) as bars:
         summary = run_job(plan, settings, _watcher(bars))
     console.print(table(summary))
@@ -111,7 +113,7 @@ def train(
 def _opening(plan: JobPlan, config: RunConfig) -> str:
     stages = ", ".join(f"{stage} {epochs} epochs" for stage, epochs in plan.runs[0].stages)
     before = f" ({len(plan.skipped)} learned before)" if plan.skipped else ""
-    return f"{plan.name}: {len(plan.runs)} concepts{before} on backbone {config.backbone}: {stages}. Starting Ray ..."
+    return f"{plan.name}: {len(plan.runs)} concepts{before} on backbone {config.backbone}: {stages}"
 
 
 def _watcher(bars: Bars) -> Watcher:

@@ -1,0 +1,74 @@
+"""What is predicted of a step is what it takes: weights exactly, kept bytes and operations nearly."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.shapes import drawing, question
+from benchmarks.train_step import random_tokens
+from unictokens.backbones.base import GenerationSample, MaskDraw, UnderstandingSample
+from unictokens.backbones.showo.backbone import ShowO
+from unictokens.backbones.showo.demand import KEPT, Demand, Load
+from unictokens.backbones.showo.weights import load
+from unictokens.concepts.bank import ConceptBank
+
+
+@pytest.fixture(scope="module")
+def mini() -> ShowO:
+    return load("mini")
+
+
+@pytest.fixture(scope="module")
+def demand() -> Demand:
+    return Demand("mini")
+
+
+Samples = tuple[list[UnderstandingSample], list[tuple[GenerationSample, MaskDraw]]]
+
+
+def samples(backbone: ShowO, questions: int, drawings: int) -> Samples:
+    generator = torch.Generator().manual_seed(0)
+    codes_PN = torch.randint(0, backbone.config.codebook_size, (questions + drawings, 64), generator=generator)
+    asked = [question(codes_N) for codes_N in codes_PN[:questions]]
+    return asked, [drawing(codes_N, seed) for seed, codes_N in enumerate(codes_PN[questions:])]
+
+
+def load_of(demand: Demand, given: Samples) -> Load:
+    asked = [demand.question(sample.turns) for sample in given[0]]
+    return sum([*asked, *(demand.drawing(sample.prompt) for sample, _ in given[1])], Load())
+
+
+def test_weights_are_counted_exactly(mini: ShowO, demand: Demand, tiny_backbone: ShowO, tiny_base: Path) -> None:
+    assert demand.weight_bytes == mini.weight_bytes
+    assert Demand(str(tiny_base), torch.bfloat16).weight_bytes == tiny_backbone.weight_bytes // 2
+    assert demand.image_tokenizer_bytes == sum(parameter.nbytes for parameter in mini.magvit.parameters())
+
+
+@pytest.mark.parametrize(("questions", "drawings"), [(4, 0), (0, 2), (4, 2)])
+def test_a_step_keeps_and_computes_what_was_said(mini: ShowO, demand: Demand, questions: int, drawings: int) -> None:
+    given = samples(mini, questions, drawings)
+    batch = mini.collate(*given)
+    tokens = random_tokens(mini, torch.device("cpu"))
+    bank = ConceptBank.stack([type(tokens)(tokens.layout, *(part.requires_grad_() for part in tokens.tensors()))])
+    mini.losses(batch, bank)  # which reads the images
+    weights = {parameter.untyped_storage().data_ptr() for parameter in mini.language_model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(note, lambda same: same):
+        losses = mini.losses(batch, bank)
+        (losses.understanding_total_U.sum() + losses.generation_total_G.sum()).backward()
+    load = load_of(demand, given)
+    D, I, L, P = 256, 1024, 6, 67  # noqa: E741
+    told = 4 * L * ((load.question_ids + load.drawing_ids) * (KEPT * D + I) + questions * 2 * P * D)
+    found = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    assert told == pytest.approx(found, rel=0.05)
+    assert demand.step_bytes(load) > told
+    assert demand.step_flops(load) == pytest.approx(counter.get_total_flops(), rel=0.15)
