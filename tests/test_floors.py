@@ -50,6 +50,7 @@ ADAPTERS = {
     "ray.tune": "cluster/sweep.py",
     "ray.serve": "serve/deployment.py",
     "deepspeed": "cluster/deepspeed_engine.py",
+    "accelerate": "unictokens/backbones/showo/dispatch.py",
     "open_clip": "unictokens/encoders/clip.py",
     "insightface": "unictokens/encoders/face.py",
     "fastapi": "serve/api.py",

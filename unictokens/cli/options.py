@@ -31,7 +31,7 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """--device: read by `read_device`."""
-    parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, or cuda")
+    parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, or spread (over all)")
 
 
 def read_device(arguments: argparse.Namespace) -> str:
@@ -40,6 +40,8 @@ def read_device(arguments: argparse.Namespace) -> str:
 
     if arguments.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if arguments.device == "spread" and torch.cuda.is_available():
+        return "spread"
     kind = arguments.device.partition(":")[0]
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
         raise ConfigError(f"--device {arguments.device} is not available here: use cpu or auto")
@@ -72,7 +74,7 @@ def read_pipeline(arguments: argparse.Namespace) -> Pipeline:
     if arguments.backbone:
         trained_on["source"] = arguments.backbone
     backbone = load_backbone(**trained_on, device=device)
-    return Pipeline(backbone, bundles, device)
+    return Pipeline(backbone, bundles, backbone.device)
 
 
 def _trained_on(bundles: list[ConceptBundle]) -> dict[str, Any]:

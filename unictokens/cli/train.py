@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     backbone = load_backbone(
         config.backbone, device=device, answer_start=config.answer_start, precision=config.precision
     )
-    engine = LocalEngine(backbone, device)
+    engine = LocalEngine(backbone, backbone.device)
     files = JsonlTracker(output.run_folder(plan.name))
     server = () if arguments.tracking_uri == "off" else (MlflowTracker(arguments.tracking_uri, plan.name),)
     with Bars(console) as bars:

@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from unictokens.atomic import write_bytes
 from unictokens.backbones.showo.backbone import ShowO
 from unictokens.backbones.showo.config import ShowOConfig, read_config, read_json, to_json
+from unictokens.backbones.showo.dispatch import everything, spread
 from unictokens.backbones.showo.image_tokenizer import Magvit
 from unictokens.backbones.showo.language_model import LanguageModel
 from unictokens.backbones.showo.places import locate
@@ -43,6 +44,7 @@ def load(
 
     magvit, phi  folders of the published image tokenizer and of phi-1_5 (tokenizer, config), where they do not lie inside
                  or beside the Show-o folder
+    device       where to compute; "spread": over all GPUs and host memory, for a model larger than one GPU
     dtype        of the transformer in memory; the image tokenizer stays float32
 
     Weights are memory-mapped and never initialised first. Raises CheckpointError, in one line, for anything that is missing,
@@ -68,6 +70,9 @@ def load(
     freeze(backbone)
     if language_model.embed_VD.dtype != dtype:
         language_model.cast(dtype)
+    if device == "spread":
+        spread(backbone, everything())
+        return backbone
     return backbone.to(device)
 
 
