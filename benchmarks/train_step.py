@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 from benchmarks.plain import GENERATION_WEIGHT, UNDERSTANDING_WEIGHT, PlainTrainer
 from benchmarks.shapes import LAYOUT, drawing, photos, question, shape
 from benchmarks.timing import Result, Row, in_turn
+from unictokens.backbones.base import Backbone
 from unictokens.backbones.showo.backbone import ShowO
 from unictokens.concepts.bank import ConceptBank
 from unictokens.concepts.tokens import ConceptTokens
@@ -61,7 +62,7 @@ def measure(options: argparse.Namespace) -> Result:
     )
 
 
-def random_tokens(backbone: ShowO, device: torch.device) -> ConceptTokens:
+def random_tokens(backbone: Backbone, device: torch.device) -> ConceptTokens:
     """Rows of a whole concept, as long as image rows."""
     generator, K, D = Generator().manual_seed(0), LAYOUT.total, backbone.info.width
     embed_KD, head_KD = ((torch.randn(K, D, generator=generator) * 0.02).to(device) for _ in range(2))

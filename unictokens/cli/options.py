@@ -31,7 +31,9 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """--device: read by `read_device`."""
-    parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, or spread (over all)")
+    parser.add_argument(
+        "--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, or spread (over all)"
+    )
 
 
 def read_device(arguments: argparse.Namespace) -> str:
