@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,13 @@ def plan_lane(
     if width < 1:
         raise ConfigError(f"--pack {width} is below one: use the number of concepts to train together")
     planner = Planner(config, engine, records)
+    if engine.offload == "nvme" and engine.folder is not None:
+        free, weights = shutil.disk_usage(engine.folder).free, planner.demand.weight_bytes
+        if free < weights * lanes:
+            raise StorageError(
+                f"--offload-path '{engine.folder}' has {in_words(free)} free, the weights of {lanes} lanes take "
+                f"{in_words(weights * lanes)}: free some, or choose another folder"
+            )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     speed = 0.0
     if room.device is None or device == "cuda":

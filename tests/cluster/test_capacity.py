@@ -5,16 +5,18 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from cluster import forecast
 from cluster.__main__ import main
 from cluster.capacity import Planner, Room
 from cluster.engines import EngineSettings
 from unictokens.config import RunConfig, load_config
 from unictokens.data.catalog import Catalog
 from unictokens.data.records import ConceptRecord
-from unictokens.errors import ConfigError
+from unictokens.errors import ConfigError, StorageError
 from unictokens.memory import GIB, MIB
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +81,15 @@ def test_the_command_says_it_and_refuses_in_one_line(toyland: Path, capsys: pyte
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: backbone 'mini' does not fit: even one concept alone lacks")
     assert main([*command, "--pack", "0"]) == 2
+
+
+def test_a_full_disk_is_refused_before_weights_go_there(
+    config: RunConfig, records: list[ConceptRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = replace(EngineSettings.of(config), engine="deepspeed", offload="nvme", folder=tmp_path)
+    monkeypatch.setattr(forecast.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10 * MIB))
+    with pytest.raises(StorageError, match="10 MiB free, the weights of 2 lanes take 57 MiB"):
+        forecast.plan_lane(config, engine, records, 2, 2, Room(host=64 * GIB))
 
 
 def test_the_forecast_is_within_15_percent_of_the_fact() -> None:
