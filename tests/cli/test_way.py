@@ -117,3 +117,45 @@ def test_check_names_every_broken_concept(toyland: Path, tmp_path: Path, capsys:
     assert main(["data", "check", str(data)]) == 1
     said = capsys.readouterr().out.splitlines()
     assert "3.png" in said[0] and said[1].startswith("miru: ok") and "info.json" in said[2]
+
+
+def test_an_evaluation_is_kept_and_scored_again_without_the_model(
+    out: Path, toyland: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = [
+        "--data",
+        str(toyland),
+        "--out",
+        str(tmp_path),
+        "--knowledge",
+        "1",
+        "--steps",
+        "2",
+        "--contenders",
+        "tokens,text",
+    ]
+    assert main(arguments(out, "evaluate", *held)) in (0, 1)
+    folder = tmp_path / "bo@v1-correct"
+    first = json.loads((folder / "scores.json").read_text())
+    assert first["tokens"]["rec"]["value"] is not None and first["text"]["knowledge score"]["count"] == 2
+    assert len(list((folder / "tokens" / "images").iterdir())) == 6
+    (folder / "scores.json").unlink()
+    assert main(arguments(out, "evaluate", *held, "--rescore")) in (0, 1)
+    assert json.loads((folder / "scores.json").read_text()) == first
+    assert "rec" in capsys.readouterr().out
+
+
+def test_impossible_evaluations_are_one_line(
+    out: Path, toyland: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more, named in (
+        (["--contenders", "magic"], "contender 'magic'"),
+        (["--judge", "oracle"], "judge 'oracle'"),
+        (["--judge", "openai"], "--judge-url"),
+        (["--rescore"], "does not exist"),
+        (["--prompts", str(tmp_path / "no.json")], "no.json"),
+    ):
+        command = arguments(out, "evaluate", "--data", str(toyland), "--out", str(tmp_path), *more)
+        assert main(command) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and named in line

@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "train": "learn one concept from a dataset, without Ray",
     "ask": "ask about a concept, with or without a photo",
     "draw": "draw a concept",
+    "evaluate": "examine a concept beside its controls",
     "concepts": "list published concepts; import and export the authors' token files",
     "data": "write the drawn example dataset; check a dataset",
     "config": "print all settings",

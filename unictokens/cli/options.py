@@ -72,21 +72,23 @@ def read_pipeline(arguments: argparse.Namespace) -> Pipeline:
         name, _, version = asked.partition("@")
         bundles.append(store.get(name, version or LATEST))
     device = read_device(arguments)
-    trained_on = _trained_on(bundles)
-    if arguments.backbone:
-        trained_on["source"] = arguments.backbone
-    backbone = load_backbone(**trained_on, device=device)
+    loading = trained_on(bundles[0], arguments.backbone)
+    backbone = load_backbone(**loading, device=device)
     return Pipeline(backbone, bundles, backbone.device)
 
 
-def _trained_on(bundles: list[ConceptBundle]) -> dict[str, Any]:
-    """How the concepts' backbone was loaded when they were trained, as `load_backbone` takes it."""
-    config = bundles[0].card.provenance.config
-    if "backbone" not in config:
-        name = bundles[0].card.name
-        raise ConceptError(f"concept '{name}' does not say which backbone it was trained on: name it with --backbone")
+def trained_on(bundle: ConceptBundle, source: str | None = None) -> dict[str, Any]:
+    """How the concept's backbone was loaded when it was trained, as `load_backbone` takes it; `source` replaces from where.
+
+    Raises ConceptError when neither says which backbone it is.
+    """
+    config = bundle.card.provenance.config
+    if source is None and "backbone" not in config:
+        raise ConceptError(
+            f"concept '{bundle.card.name}' does not say which backbone it was trained on: name it with --backbone"
+        )
     return {
-        "source": config["backbone"],
+        "source": source or config["backbone"],
         "answer_start": config.get("answer_start", True),
         "precision": config.get("precision", "fp32"),
     }

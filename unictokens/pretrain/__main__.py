@@ -28,6 +28,7 @@ from unictokens.pretrain.language import train_language_model
 from unictokens.pretrain.lessons import Lessons, corpus
 from unictokens.pretrain.lineage import Run, read_lineage, write_lineage
 from unictokens.pretrain.pool import draw_shards, to_network
+from unictokens.pretrain.reader import ReaderRecipe, train_reader, write_reader
 from unictokens.pretrain.recipe import Recipe
 from unictokens.settings import override, parse_settings
 
@@ -93,9 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="change numbers of the recipe, such as language.steps=3000; with --start, tokenizer.steps is 0 unless set",
     )
     parser.add_argument("--measure", action="store_true", help="only measure FOLDER/base and write its model card")
+    parser.add_argument(
+        "--reader", action="store_true", help="only train the reader of Toyland pictures, for the judge"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
+        if options.reader:
+            net, hits = train_reader(load(options.start or "mini"), ReaderRecipe())
+            write_reader(options.folder, net, ReaderRecipe(), hits)
+            return 0
         kept = {} if options.start is None else {"tokenizer.steps": 0}
         recipe = override(Recipe(), {**kept, **parse_settings(options.set)}, LISTED)
         base = (

@@ -1,0 +1,187 @@
+"""Everything that was asked, said, drawn and judged in one examination, on disk as it happens.
+
+    manifest.json     what was examined: concept, backbone, data, settings (see `Header`)
+    answers.jsonl     an `Answer` a line
+    drawings.jsonl    a `Drawing` a line; images/ has their PNGs
+    verdicts.jsonl    a `Verdict` a line, with the judge's raw words
+
+Scores are computed from these files alone, so they can be computed again without the model. What is there is not made again:
+an examination that was interrupted goes on.
+"""
+
+import dataclasses
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from PIL import Image
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from unictokens.atomic import storage_error, write_bytes, write_json
+from unictokens.errors import DataError
+
+FORMAT = 1
+STRICT = ConfigDict(extra="forbid")
+Group = Literal["pure", "knowledge", "portrait"]
+"""Drawings of the evaluation prompts, of prompts that need the facts, and of "A photo of <name>."."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What was examined. `created` is UTC, ISO 8601; two examinations with equal headers but for it are the same one."""
+
+    __pydantic_config__ = STRICT
+    format: int = FORMAT
+    contender: str
+    concept: str
+    version: int | None
+    backbone: str
+    fingerprint: str
+    dataset_digest: str
+    mode: Literal["correct", "paper_compat"]
+    settings: dict[str, Any] = field(default_factory=dict)
+    library: str
+    created: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """An answer to question `number` of a kind; `image` is relative to the dataset, None without a picture."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["rec", "vqa", "text_only", "choice"]
+    number: int
+    question: str
+    image: str | None
+    expected: str
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A picture of a prompt; `file` is in images/."""
+
+    __pydantic_config__ = STRICT
+    group: Group
+    prompt: str
+    seed: int
+    file: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A judge's score of `subject` (an answer's "vqa 3", a drawing's file), with its words, model and date."""
+
+    __pydantic_config__ = STRICT
+    judge: str
+    subject: str
+    score: Annotated[float, Field(ge=0.0, le=1.0)]
+    raw: str
+    created: str = ""
+
+
+Entry = TypeVar("Entry", Answer, Drawing, Verdict)
+FILES: Mapping[type, str] = {Answer: "answers.jsonl", Drawing: "drawings.jsonl", Verdict: "verdicts.jsonl"}
+
+
+class Manifest:
+    """The files of one examination in a folder."""
+
+    def __init__(self, folder: Path, header: Header) -> None:
+        self.folder = folder
+        self.header = header
+        self.answers = self._read(Answer)
+        self.drawings = self._read(Drawing)
+        self.verdicts = self._read(Verdict)
+
+    @classmethod
+    def begin(cls, folder: Path, header: Header) -> "Manifest":
+        """Begin an examination or go on with this very one.
+
+        Raises DataError when the folder holds another one, StorageError when it cannot be written.
+        """
+        path = folder / "manifest.json"
+        if path.exists():
+            found = cls.open(folder)
+            if _settled(found.header) != _settled(header):
+                raise DataError(f"'{path}' belongs to another examination: choose another folder, or delete this one")
+            return found
+        write_json(path, dataclasses.asdict(header))
+        return cls(folder, header)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Manifest":
+        """An examination on disk. Raises DataError for none, for a damaged one and for one of another format."""
+        path = folder / "manifest.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise DataError(f"'{path}' does not exist: name the folder of an examination") from error
+        except (OSError, ValueError) as error:
+            raise DataError(f"'{path}' is not readable ({error}): examine the concept again") from error
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            said = values.get("format") if isinstance(values, dict) else type(values).__name__
+            raise DataError(f"'{path}' has format {said!r}, this version reads {FORMAT}: examine the concept again")
+        return cls(folder, _parse(Header, values, path))
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Write entries at the end of their file. Raises StorageError."""
+        for entry in entries:
+            path = self.folder / FILES[type(entry)]
+            try:
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(dataclasses.asdict(entry)) + "\n")
+            except OSError as error:
+                raise storage_error(error, path) from error
+            kept: list[Any] = {Answer: self.answers, Drawing: self.drawings, Verdict: self.verdicts}[type(entry)]
+            kept.append(entry)
+
+    def add_drawing(self, group: Group, prompt: str, seed: int, picture: Image.Image) -> None:
+        """Keep a picture. Raises StorageError."""
+        file = f"{group}-{len(self.drawings):04d}.png"
+        buffer = io.BytesIO()
+        picture.save(buffer, format="PNG")
+        write_bytes(self.folder / "images" / file, buffer.getvalue())
+        self.add([Drawing(group=group, prompt=prompt, seed=seed, file=file)])
+
+    def image(self, drawing: Drawing) -> Path:
+        """Where a drawing's picture lies."""
+        return self.folder / "images" / drawing.file
+
+    def verdict(self, judge: str, subject: str) -> Verdict | None:
+        """What a judge said of a subject, None when it was not asked yet."""
+        return next((each for each in self.verdicts if (each.judge, each.subject) == (judge, subject)), None)
+
+    def _read(self, kind: type[Entry]) -> list[Entry]:
+        path = self.folder / FILES[kind]
+        if not path.exists():
+            return []
+        lines = path.read_bytes().split(b"\n")
+        found = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                values = json.loads(line) if line.strip() else None
+            except ValueError as error:
+                if number == len(lines):  # torn when an examination was killed: it is made again
+                    write_bytes(path, b"\n".join(lines[:-1]) + b"\n")
+                    break
+                raise DataError(f"'{path}' line {number} is damaged: delete that line and examine again") from error
+            if values is not None:
+                found.append(_parse(kind, values, path))
+        return found
+
+
+def _settled(header: Header) -> Header:
+    return dataclasses.replace(header, created="", library="")
+
+
+def _parse(kind: type[Any], values: Any, path: Path) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"'{path}': {where}: {first['msg'].lower()}: examine the concept again") from error
