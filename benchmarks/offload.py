@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> Result:
     """Median seconds of a warm-up step of both, in one process; every layer is brought twice, there and back."""
-    from cluster.deepspeed_engine import DeepSpeedEngine, Worker
+    from cluster.deepspeed_engine import Led, Worker
 
     device = torch.device(options.device)
     if not dist.is_initialized():
@@ -36,7 +36,7 @@ def measure(options: argparse.Namespace) -> Result:
     codes_PN = whole.encode(photos(whole, QUESTIONS)).cpu()
     layers = sum(parameter.nbytes for parameter in apart.language_model.showo.model.layers.parameters())
     brought = 2 * layers + apart.language_model.embed_VD.nbytes + apart.language_model.head_VD.nbytes
-    engines: list[Engine] = [LocalEngine(whole, device), DeepSpeedEngine(Worker(apart, device, "cpu"))]
+    engines: list[Engine] = [LocalEngine(whole, device), LocalEngine(Led(Worker(apart, device, "cpu")), device)]
     rows: list[Row] = []
     for width in (int(width) for width in options.widths.split(",")):
         steps = [_Step(engine, codes_PN, width) for engine in engines]

@@ -29,13 +29,13 @@ from unictokens.methods.perception import DRAWN_TOGETHER, MOST_DRAWN_TOGETHER
 LIBRARIES = ("transformers", "sklearn.cluster", "mlflow", "ray.train.torch")
 """What the processes of a lane import."""
 FIRST_WORK = 48 * MIB
-"""What the first computations leave behind for good: threads, kernels chosen (measured on a CPU: 35 to 48 MiB)."""
+"""What the first computations leave behind for good: threads, kernels chosen (measured on a CPU: 35 to 40 MiB)."""
 CONTEXT = 600 * MIB
 """What a GPU's driver and libraries take of its memory before anything is computed (an assumption, not measured)."""
 SPARE = 0.05
 """Share of the memory that is left free."""
-EFFICIENCY = 0.45
-"""Share of the speed of large products that whole trainings reach (measured with the mini base on two CPU cores)."""
+EFFICIENCY = 0.38
+"""Share of the speed of large products that whole trainings reach (measured: the demo takes 38 s per concept on two CPU cores)."""
 LOOKED_AT = 4
 """Concepts whose texts are counted; images are counted for all."""
 
@@ -184,18 +184,20 @@ class Planner:
         method: Method = resolve(METHODS, self._config.method, "method")()
         stages = [stage.config for stage in method.stages(self._config)]
         images: set[tuple[Path, bool]] = set()
+        read: list[ConceptRecord] = []
         loads: list[list[Load]] = []
         for record in records:
             try:
                 images.update(self._images(record, stages))
                 if len(loads) < LOOKED_AT:
                     loads.append([self._step(record, stage) for stage in stages])
+                    read.append(record)
             except DataError:
                 continue  # it will fail alone, with its reason, when its turn comes
         if not loads:
             raise DataError("no concept of this job can be read: run 'python -m unictokens data check DIR'")
         heaviest = max((load for each in loads for load in each), key=self.demand.step_bytes)
-        flops = self._flops(records[: len(loads)], stages, loads)
+        flops = self._flops(read, stages, loads)
         return Work(heaviest, flops + len(images) / len(records) * self._image_flops(), len(images))
 
     def _images(self, record: ConceptRecord, stages: Sequence[StageConfig]) -> set[tuple[Path, bool]]:

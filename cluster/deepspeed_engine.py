@@ -22,7 +22,6 @@ from torch import Generator, Tensor, nn
 from unictokens.backbones.base import (
     WHOLE,
     AnswerRequest,
-    Backbone,
     BackboneInfo,
     Decoding,
     Drawing,
@@ -36,7 +35,6 @@ from unictokens.backbones.base import (
 )
 from unictokens.concepts.bank import ConceptBank
 from unictokens.concepts.prompt import Prompt
-from unictokens.data.epochs import CodeCache
 from unictokens.errors import ConfigError, DependencyError
 
 SMALL = 10_000
@@ -79,6 +77,10 @@ class Worker:
         """As the leader: make every follower do `do_<name>(*arguments)`; the leader must do it too."""
         if self.share.of > 1:
             dist.broadcast_object_list([(name, arguments)], src=0, group=self._words)
+
+    def release(self) -> None:
+        """As the leader: let the followers go."""
+        self.tell("end")
 
     def follow(self) -> None:
         """As a follower: do what the leader tells until it tells to end."""
@@ -137,44 +139,7 @@ class Worker:
         return [everything[row] for row in sorted(everything)]
 
 
-class DeepSpeedEngine:
-    """The leader's engine (`unictokens.training.engine.Engine`) on a partitioned and offloaded backbone."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._backbone = _Led(worker)
-        self._device = worker.backbone.device
-        self._codes = CodeCache(worker.backbone.encode)
-
-    @property
-    def backbone(self) -> Backbone:
-        """The backbone, whose transformer all processes run together."""
-        return self._backbone
-
-    @property
-    def device(self) -> torch.device:
-        """Where the learned rows live."""
-        return self._device
-
-    @property
-    def codes(self) -> CodeCache:
-        """Codes of pictures."""
-        return self._codes
-
-    def losses(self, batch: Any, bank: ConceptBank) -> Losses:
-        """Losses of a batch, with the graph to the bank's rows."""
-        return self._backbone.losses(batch, bank)
-
-    def backward(self, loss: Tensor) -> None:
-        """Gradients of a scalar for the learned rows."""
-        loss.backward()
-
-    def close(self) -> None:
-        """Let the followers go."""
-        self._worker.tell("end")
-
-
-class _Led:
+class Led:
     """A backbone as the leader sees it: what needs the transformer is done by all processes."""
 
     def __init__(self, worker: Worker) -> None:

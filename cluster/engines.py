@@ -124,7 +124,7 @@ def opened(settings: EngineSettings, device: str) -> Iterator[Engine | None]:
     if whole:
         yield LocalEngine(backbone, device)
         return
-    from cluster.deepspeed_engine import DeepSpeedEngine, Worker
+    from cluster.deepspeed_engine import Led, Worker
 
     where = _where(settings, backbone.weight_bytes, device)
     worker = Worker(backbone, torch.device(device), where, settings.folder)
@@ -132,10 +132,9 @@ def opened(settings: EngineSettings, device: str) -> Iterator[Engine | None]:
         worker.follow()
         yield None
         return
-    engine = DeepSpeedEngine(worker)
-    yield engine
+    yield LocalEngine(Led(worker), device)
     # Not after an error: the others may wait in the middle of a pass, and end with the lane.
-    engine.close()
+    worker.release()
 
 
 def _where(settings: EngineSettings, weights: int, device: str) -> Literal["none", "cpu", "nvme"]:

@@ -83,6 +83,14 @@ def test_the_command_says_it_and_refuses_in_one_line(toyland: Path, capsys: pyte
     assert main([*command, "--pack", "0"]) == 2
 
 
+def test_a_concept_that_cannot_be_read_does_not_stand_in_the_way(
+    config: RunConfig, records: list[ConceptRecord], planner: Planner
+) -> None:
+    broken = replace(records[0], stages={})
+    work = Planner(config, EngineSettings.of(config), [broken, *records[1:]]).work
+    assert 0 < work.images < planner.work.images
+
+
 def test_a_full_disk_is_refused_before_weights_go_there(
     config: RunConfig, records: list[ConceptRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

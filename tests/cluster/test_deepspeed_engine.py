@@ -44,7 +44,7 @@ def taught(engine: Engine, data: Path, config: RunConfig, folder: Path) -> dict[
 
 def work(rank: int, world: int, base: Path, data: Path, config: RunConfig, folder: Path) -> None:
     """One process: the first trains, the others follow; each checks its part of the weights before and after."""
-    from cluster.deepspeed_engine import DeepSpeedEngine, Worker
+    from cluster.deepspeed_engine import Led, Worker
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
@@ -61,9 +61,8 @@ def work(rank: int, world: int, base: Path, data: Path, config: RunConfig, folde
 
     check()
     if worker.leads:
-        engine = DeepSpeedEngine(worker)
-        rows = taught(engine, data, config, folder / "runs")
-        engine.close()
+        rows = taught(LocalEngine(Led(worker)), data, config, folder / "runs")
+        worker.release()
         torch.save(rows, folder / "rows.pt")
     else:
         worker.follow()
