@@ -54,7 +54,8 @@ Watcher = Callable[[Sequence[RunStatus]], None]
 class JobSettings:
     """Where and on what a job runs. `lanes` 0 means one per GPU or, on a machine without, one per core, at most four.
 
-    width  runs that a lane trains together, at most
+    width   runs that a lane trains together, at most
+    parent  the MLflow run that the job's own is nested in, if any
     """
 
     data: Path
@@ -63,6 +64,7 @@ class JobSettings:
     lanes: int = 0
     width: int = WIDTH
     tracking_uri: str | None = None
+    parent: MlflowRun | None = None
 
 
 def run_job(plan: JobPlan, settings: JobSettings, watch: Watcher) -> Summary:
@@ -92,7 +94,7 @@ def run_job(plan: JobPlan, settings: JobSettings, watch: Watcher) -> Summary:
 
 
 def _train(plan: JobPlan, settings: JobSettings, tracking: MlflowRun | None, watch: Watcher) -> Sequence[RunStatus]:
-    with _ray() as ray:
+    with ray_session() as ray:
         lanes = _lanes(plan, settings, tracking, ray.cluster_resources())
         queue = ray.remote(num_cpus=0)(RunQueue).remote(plan.runs)
         with ThreadPoolExecutor(len(lanes), thread_name_prefix="lane") as threads:
@@ -182,8 +184,11 @@ def _lanes(
 
 
 @contextmanager
-def _ray() -> Iterator[Any]:
-    """A Ray of our own on this machine, ended with the block."""
+def ray_session() -> Iterator[Any]:
+    """A Ray of our own on this machine, ended with the block; inside such a block, the one that is there."""
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        yield sys.modules["ray"]
+        return
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if "ray" not in sys.modules and not any(name.startswith("RAY_AUTH_") for name in os.environ):
@@ -213,8 +218,8 @@ def _ray() -> Iterator[Any]:
 def _open_tracking(plan: JobPlan, settings: JobSettings) -> MlflowRun | None:
     if settings.tracking_uri is None:
         return None
-    run = open_run(settings.tracking_uri, plan.name, tags={"data": settings.data.name})
-    concepts = [run.concept for run in plan.runs] + [skip.plan.concept for skip in plan.skipped]
+    run = open_run(settings.tracking_uri, plan.name, settings.parent, tags={"data": settings.data.name})
+    concepts = {run.concept for run in plan.runs} | {skip.plan.concept for skip in plan.skipped}
     run.log_params({"concepts": len(concepts), "backbone": settings.engine.backbone})
     return run
 

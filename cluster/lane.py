@@ -32,6 +32,8 @@ from unictokens.training.session import Progress
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.25
+WAIT_SECONDS = 0.5
+"""Between two questions of a lane that has no run while other lanes are busy with those that the waiting ones follow."""
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -164,7 +166,10 @@ class _Desk:
         while True:
             plan: Any = ray.get(self._queue.take.remote(self._settings.name))
             if plan is None:
-                return None
+                if self._open or not ray.get(self._queue.holding.remote()):
+                    return None
+                time.sleep(WAIT_SECONDS)
+                continue
             self.runs += 1
             log.info("run '%s' begins", plan.name)
             try:

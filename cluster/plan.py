@@ -7,12 +7,14 @@ in the way of the others.
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unictokens.config import RunConfig
 from unictokens.data.catalog import Catalog
+from unictokens.data.records import ConceptRecord
 from unictokens.errors import ConfigError, DataError, StorageError
 from unictokens.learn import Output, RunPlan, plan_run, published_version
+from unictokens.training.branch import Branch, common_stages
 
 log = logging.getLogger(__name__)
 
@@ -54,30 +56,66 @@ class JobPlan:
 
 
 def plan_job(catalog: Catalog, concepts: Sequence[str], config: RunConfig, output: Output, resume: bool) -> JobPlan:
-    """The runs that teach `concepts` of `catalog` with `config` into `output`.
+    """The runs that teach `concepts` of `catalog` with `config` into `output`; raises as `plan_runs` does."""
+    return plan_runs(catalog, [(concept, config) for concept in concepts], output, resume)
+
+
+def plan_runs(catalog: Catalog, wanted: Sequence[tuple[str, RunConfig]], output: Output, resume: bool) -> JobPlan:
+    """A run for every (concept, configuration); equal ones once. Those that begin alike learn that once (see `Branch`).
 
     Raises ConfigError when a run was begun before and `resume` does not ask to continue it, and for settings that the
     method cannot follow.
     """
-    runs: list[RunPlan] = []
-    skipped: list[Skipped] = []
-    refused: list[Refused] = []
-    for concept in concepts:
-        try:
-            plan = plan_run(catalog.concept(concept), config)
-        except (DataError, StorageError) as error:
-            log.warning("concept '%s' is left out: %s", concept, error)
-            refused.append(Refused(concept, str(error)))
+    known = _Known(catalog)
+    runs: dict[str, RunPlan] = {}
+    skipped: dict[str, Skipped] = {}
+    for concept, config in wanted:
+        plan = known.plan(concept, config)
+        if plan is None or plan.name in runs or plan.name in skipped:
             continue
         version = published_version(output, plan)
         if version is not None:
-            skipped.append(Skipped(plan, version))
+            skipped[plan.name] = Skipped(plan, version)
         else:
-            runs.append(plan)
-    begun = [run.concept for run in runs if output.begun(run.name)]
+            before = [*(skip.plan for skip in skipped.values()), *runs.values()]
+            runs[plan.name] = replace(plan, branch=_branch(plan, before))
+    begun = list(dict.fromkeys(run.concept for run in runs.values() if output.begun(run.name)))
     if begun and not resume:
         raise ConfigError(
             f"'{output.root}' holds unfinished runs of {', '.join(begun[:5])}{', ...' if len(begun) > 5 else ''}: "
             "add --resume to continue them, or choose another --out"
         )
-    return JobPlan(tuple(concepts), tuple(runs), tuple(skipped), tuple(refused))
+    concepts = tuple(dict.fromkeys(concept for concept, _ in wanted))
+    return JobPlan(concepts, tuple(runs.values()), tuple(skipped.values()), tuple(known.refused.values()))
+
+
+class _Known:
+    """Records and digests of concepts, each read once; concepts that cannot be read."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._read: dict[str, tuple[ConceptRecord, str]] = {}
+        self.refused: dict[str, Refused] = {}
+
+    def plan(self, concept: str, config: RunConfig) -> RunPlan | None:
+        """The run, None for a concept that is refused."""
+        if concept in self.refused:
+            return None
+        try:
+            if concept not in self._read:
+                record = self._catalog.concept(concept)
+                self._read[concept] = (record, record.digest())
+        except (DataError, StorageError) as error:
+            log.warning("concept '%s' is left out: %s", concept, error)
+            self.refused[concept] = Refused(concept, str(error))
+            return None
+        record, digest = self._read[concept]
+        return plan_run(record, config, digest)
+
+
+def _branch(plan: RunPlan, before: Sequence[RunPlan]) -> Branch | None:
+    """The run among those before it with which this one has the most first stages in common, all but the whole."""
+    alike = [run for run in before if run.concept == plan.concept]
+    shared = [(common_stages(run.config, plan.config), run) for run in alike]
+    stages, parent = max(shared, key=lambda each: each[0], default=(0, None))
+    return Branch(parent.name, parent.config_hash, stages) if parent is not None and stages else None

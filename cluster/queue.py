@@ -50,12 +50,24 @@ class RunQueue:
         self._stopping = False
 
     def take(self, lane: str) -> RunPlan | None:
-        """The next run for `lane`, or None when nothing waits or the job is stopping."""
-        if self._stopping or not self._waiting:
+        """The next run for `lane`, or None when none is ready or the job is stopping.
+
+        A run that begins at a stage of another one is ready once that one is over, however it ended.
+        """
+        name = next((name for name in self._waiting if self._ready(name)), None)
+        if self._stopping or name is None:
             return None
-        name = self._waiting.popleft()
+        self._waiting.remove(name)
         self._set(name, state="running", lane=lane, attempts=self._statuses[name].attempts + 1, error="")
         return self._plans[name]
+
+    def holding(self) -> bool:
+        """Whether runs wait for others that are still under way: who has nothing to do may ask again later."""
+        return bool(self._waiting) and not self._stopping
+
+    def _ready(self, name: str) -> bool:
+        branch = self._plans[name].branch
+        return branch is None or branch.run not in self._statuses or self._statuses[branch.run].over
 
     def report(self, name: str, progress: Progress) -> None:
         """Where a running run is."""

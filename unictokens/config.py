@@ -29,7 +29,9 @@ Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 UnderstandingData = Literal["stage_1", "stage_3"]
 Precision = Literal["fp32", "tf32", "bf16"]
 GenerationData = Literal["cropped", "photos"]
-Initializer = Literal["class_word", "kmeans_images", "face", "image_codes", "perception", "random_patch", "full_image"]
+Initializer = Literal[
+    "class_word", "kmeans_images", "face", "image_codes", "perception", "random_patch", "full_image", "random"
+]
 
 OPEN_TABLES = ("initial", "initial_person")
 """Settings whose keys are not fixed: `override` may add one."""

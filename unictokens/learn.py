@@ -16,11 +16,13 @@ from unictokens.concepts.names import check_name
 from unictokens.concepts.store import ConceptStore
 from unictokens.config import RunConfig, config_hash
 from unictokens.data.records import ConceptRecord
-from unictokens.errors import StorageError
+from unictokens.errors import StorageError, TrainingError
 from unictokens.lookup import resolve
 from unictokens.methods.base import METHODS, Method, Setting
 from unictokens.methods.draws import SeededDraws
 from unictokens.tracking.base import Status, Tracker
+from unictokens.training.branch import Branch, follow_branch
+from unictokens.training.checkpoint import Identity
 from unictokens.training.engine import Engine
 from unictokens.training.pack import train_pack
 from unictokens.training.run import Run
@@ -63,6 +65,7 @@ class RunPlan:
     """One concept with one configuration, under a name that only these (and the concept's data) decide.
 
     stages  names of the stages and their epochs, in order
+    branch  another run after whose first stages this one begins, if that has got there; it changes no result
     """
 
     name: str
@@ -71,6 +74,7 @@ class RunPlan:
     config_hash: str
     dataset_digest: str
     stages: tuple[tuple[str, int], ...]
+    branch: Branch | None = None
 
     def done(self, progress: Progress) -> float:
         """Share of all epochs that is behind, 0 to 1."""
@@ -83,14 +87,15 @@ class RunPlan:
         return min(1.0, (before + progress.epoch - 1 + within) / sum(epochs for _, epochs in self.stages))
 
 
-def plan_run(record: ConceptRecord, config: RunConfig) -> RunPlan:
+def plan_run(record: ConceptRecord, config: RunConfig, dataset_digest: str = "") -> RunPlan:
     """The run that teaches `record` with `config`.
 
+    dataset_digest  the record's, where it is known already
     Raises ConfigError for settings that the method cannot follow, StorageError for an unreadable picture.
     """
     method: Method = resolve(METHODS, config.method, "method")()
     stages = tuple((stage.name, stage.config.epochs) for stage in method.stages(config))
-    settings, data = config_hash(config), record.digest()
+    settings, data = config_hash(config), dataset_digest or record.digest()
     digest = hashlib.sha256(f"{record.name} {settings} {data}".encode()).hexdigest()[:HASH_DIGITS]
     return RunPlan(
         name=f"{record.name[: 63 - HASH_DIGITS]}-{digest}",
@@ -152,10 +157,22 @@ class Learning:
         setting = Setting(engine.backbone, record, plan.config, SeededDraws(plan.config.seed), engine.codes)
         folder = output.run_folder(plan.name)
         try:
+            self._begin_at_branch(folder, engine)
             self.run = Run(engine, setting, folder, tracker=tracker, session=session, created=created)
         except BaseException:
             self._close("failed")
             raise
+
+    def _begin_at_branch(self, folder: Path, engine: Engine) -> None:
+        """Where another run has learned the first stages already, begin there; its damage is no reason to fail."""
+        branch, plan = self.plan.branch, self.plan
+        if branch is None:
+            return
+        identity = Identity(plan.concept, plan.config_hash, plan.dataset_digest, engine.backbone.info.fingerprint)
+        try:
+            follow_branch(branch, self._output.run_folder(branch.run), folder, plan.config, identity)
+        except (StorageError, TrainingError) as error:
+            log.warning("'%s' trains from the start: %s", plan.name, error)
 
     def finish(self) -> Learned:
         """After the run left its pack in peace: publish what it learned, unless its host stopped it. Raises StorageError."""

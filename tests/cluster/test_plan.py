@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.plan import plan_job
+from cluster.plan import plan_job, plan_runs
 from unictokens.config import PRESETS, override
 from unictokens.data.catalog import Catalog
 from unictokens.errors import ConfigError
@@ -62,3 +62,20 @@ def test_progress_counts_epochs_of_all_stages(toyland: Path, tmp_path: Path) -> 
     assert run.done(Progress(stage="warmup", epoch=1, step=0, **place)) == 0.0
     assert run.done(Progress(stage="bootstrap", epoch=3, step=5, **place)) == pytest.approx(6.5 / 12)
     assert run.done(Progress(stage="deepen", epoch=4, step=10, **place)) == 1.0
+
+
+def test_runs_that_begin_alike_learn_that_once(toyland: Path, tmp_path: Path) -> None:
+    catalog, output = Catalog.open(toyland), Output(tmp_path)
+    random = override(DEMO, {"stages.deepen.initial": {"understanding": "random"}})
+    inverted = override(DEMO, {"method": "textual_inversion"})
+    wanted = [(name, config) for config in (DEMO, random, DEMO, inverted) for name in ("bo", "miru")]
+    plan = plan_runs(catalog, wanted, output, resume=False)
+    assert len(plan.runs) == 6 and plan.concepts == ("bo", "miru")
+    names = {
+        (run.concept, run.config.method, run.config.stages.deepen.initial["understanding"]): run for run in plan.runs
+    }
+    child, parent = names["bo", "unictokens", "random"], names["bo", "unictokens", "perception"]
+    assert child.branch is not None and (child.branch.run, child.branch.stages) == (parent.name, 2)
+    assert [run.branch for run in plan.runs if run not in (child, names["miru", "unictokens", "random"])] == [None] * 4
+    (alone,) = plan_runs(catalog, [("bo", random)], output, resume=False).runs
+    assert alone.branch is None and alone.name == child.name, "where a run begins decides nothing"

@@ -1,6 +1,7 @@
 """The queue: every run goes to one lane at a time, and a dead lane costs its run nothing but time."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from cluster.summary import read_summary, summarise, write_summary
 from unictokens.config import PRESETS
 from unictokens.errors import StorageError
 from unictokens.learn import Learned, RunPlan
+from unictokens.training.branch import Branch
 from unictokens.training.session import Progress
 
 
@@ -99,3 +101,15 @@ def test_summary_has_a_row_for_every_concept(tmp_path) -> None:
     (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(StorageError, match=r"summary\.json"):
         read_summary(tmp_path)
+
+
+def test_a_run_waits_for_the_one_it_begins_at_however_that_ends() -> None:
+    parent, other = runs(2)
+    child = replace(other, branch=Branch(parent.name, "", 1))
+    queue = RunQueue([parent, child])
+    assert queue.take("a") == parent
+    assert queue.take("b") is None and queue.holding()
+    queue.fail(parent.name, "its loss is not finite")
+    assert queue.take("b") == child and not queue.holding()
+    elsewhere = RunQueue([replace(other, branch=Branch("published-before", "", 1))])
+    assert elsewhere.take("a") is not None

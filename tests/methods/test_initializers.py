@@ -139,3 +139,20 @@ def test_zero_rows_of_a_group_are_left_out(setting: Setting) -> None:
     without = Setting(setting.backbone, setting.record, config, setting.draws, setting.codes)
     first, second, _ = UniCTokens().stages(config)
     assert grow(without, second, grow(without, first, None).tokens).tokens.rows == 4
+
+
+def test_random_rows_are_as_long_as_image_rows_and_follow_the_seed(setting: Setting, tiny_backbone: ShowO) -> None:
+    config = override(setting.config, {"layout.shared": 50, "stages.warmup.initial.shared": "random"})
+    drawn = [
+        grow(
+            Setting(setting.backbone, setting.record, config, SeededDraws(seed), setting.codes),
+            UniCTokens().stages(config)[0],
+            None,
+        ).tokens.embed_KD[1:]
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    view = View(32, 32)
+    rows_MD = tiny_backbone.image_rows(torch.cat([setting.codes.codes(p, view) for p in setting.record.photos]))
+    assert float(drawn[0].std() / rows_MD.std()) == pytest.approx(1.0, abs=0.07)
+    assert float(drawn[0].mean().abs() / rows_MD.std()) < 0.1

@@ -105,6 +105,13 @@ def random_patch(start: Start, rows: tuple[int, ...]) -> Tensor:
     return start.setting.backbone.image_rows(finished[picks.to(finished.device)])
 
 
+def random(start: Start, rows: tuple[int, ...]) -> Tensor:
+    """Normal numbers with the spread of the photos' image rows: as long as they are, and about nothing (ablation)."""
+    spread = start.setting.backbone.image_rows(start.photo_codes_PN.flatten()).std()
+    generator = start.setting.draws.generator("random", start.stage.name)
+    return torch.randn(len(rows), start.setting.backbone.info.width, generator=generator) * spread.cpu()
+
+
 INITIALIZERS: dict[Initializer, Callable[[Start, tuple[int, ...]], Tensor]] = {
     "class_word": class_word,
     "kmeans_images": kmeans_images,
@@ -113,6 +120,7 @@ INITIALIZERS: dict[Initializer, Callable[[Start, tuple[int, ...]], Tensor]] = {
     "perception": perception,
     "full_image": full_image,
     "random_patch": random_patch,
+    "random": random,
 }
 """Rule to function: `(start, row numbers) -> float32 [rows, D]`."""
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from unictokens.atomic import storage_error, write_bytes
 from unictokens.backbones.base import AnswerRequest, Decoding, GenerationRequest, Sampling
 from unictokens.concepts.bank import ConceptBank
-from unictokens.concepts.layout import Group
 from unictokens.concepts.tokens import ConceptTokens
 from unictokens.data.samples import generation_prompt, question_prompt
 from unictokens.errors import UniCTokensError
@@ -24,6 +23,7 @@ from unictokens.methods.base import Setting, Stage
 from unictokens.methods.draws import derive
 from unictokens.methods.perception import Sighting
 from unictokens.tracking.base import Tracker
+from unictokens.training.bundles import existing
 from unictokens.training.checkpoint import Cursor
 from unictokens.training.pictures import save_png
 
@@ -85,7 +85,7 @@ class Previewer:
 
     def _draw(self, cursor: Cursor, stage: Stage, tokens: ConceptTokens, step: int) -> None:
         setting, preview = self._setting, self._setting.config.preview
-        present = self._present(stage.config.subject, tokens)
+        present = existing(setting.config.layout, stage.config.subject, tokens.rows)
         prompt = generation_prompt(setting.config.layout, present)
         requests = [
             GenerationRequest(prompt, derive(setting.config.seed, "preview", number))
@@ -102,7 +102,7 @@ class Previewer:
 
     def _ask(self, cursor: Cursor, stage: Stage, tokens: ConceptTokens) -> None:
         setting = self._setting
-        groups = self._present(stage.config.introduction, tokens)
+        groups = existing(setting.config.layout, stage.config.introduction, tokens.rows)
         requests = []
         for question in self.questions():
             prompt = question_prompt(setting.record, setting.config.layout, groups, question.text)
@@ -124,11 +124,6 @@ class Previewer:
         negatives = tuple(Question(f"Is {name} in the photo?", photo) for photo in look_alikes[:1])
         photo = record.photos[0]
         return (Question(f"Is {name} in the photo?", photo), *negatives, Question(f"Describe {name}.", photo))
-
-    def _present(self, groups: tuple[Group, ...], tokens: ConceptTokens) -> tuple[Group, ...]:
-        """Those groups whose rows exist already."""
-        layout = self._setting.config.layout
-        return tuple(group for group in groups if layout.through(group) <= tokens.rows)
 
     def _codes(self, photo: Path) -> Tensor:
         size = self._setting.backbone.info.image_size

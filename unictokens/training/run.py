@@ -4,15 +4,14 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unictokens import __version__
 from unictokens.concepts.bundle import ConceptBundle, save_bundle
-from unictokens.concepts.card import BackboneStamp, ConceptCard, PromptTemplates, Provenance
 from unictokens.concepts.tokens import ConceptTokens
 from unictokens.config import config_hash, to_dict
 from unictokens.lookup import resolve
 from unictokens.methods.base import METHODS, Method, Setting
 from unictokens.methods.perception import PerceptionRequest, Sighting
 from unictokens.tracking.base import Tracker
+from unictokens.training.bundles import bundle_of
 from unictokens.training.checkpoint import (
     Checkpoint,
     Cursor,
@@ -215,30 +214,18 @@ class Run:
         save_checkpoint(self._checkpoints, self._identity, checkpoint, self._kept)
 
     def _bundle(self, losses: dict[str, float]) -> ConceptBundle:
-        setting, stage = self._setting, self.state.stage
-        tokens = self.state.rows.tokens().detach()
-        on_cpu = ConceptTokens(tokens.layout, *(tensor.cpu() for tensor in tokens.tensors()))
-        card = ConceptCard(
-            name=setting.record.name,
-            class_word=setting.record.cls,
-            layout=setting.config.layout,
-            backbone=BackboneStamp.of(setting.backbone.info),
-            person=setting.record.is_person,
-            info=setting.record.info,
-            templates=PromptTemplates.of(setting.config.layout, stage.config.introduction, stage.config.subject),
-            provenance=Provenance(
-                config=to_dict(setting.config),
-                config_hash=self._identity.config_hash,
-                dataset_digest=self._identity.dataset_digest,
-                seed=setting.config.seed,
-                package_version=__version__,
-                stage=stage.name,
-                epoch=self.state.epoch,
-                metrics=losses,
-                created=self._created,
-            ),
+        setting, tokens = self._setting, self.state.rows.tokens().detach()
+        return bundle_of(
+            setting.record,
+            setting.config,
+            setting.backbone.info,
+            self.state.stage,
+            self.state.epoch,
+            tokens,
+            self._identity,
+            losses,
+            self._created,
         )
-        return ConceptBundle(on_cpu, card)
 
 
 def flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
