@@ -55,7 +55,7 @@ TINY = Recipe(
     probe=ProbeRecipe(concepts=1, renders=12, held_out=4, steps=4, batch=4, width=8),
     tokenizer=TokenizerRecipe(compiled=False, magvit=MAGVIT, shards=1, batch=4, steps=2, warmup_steps=1, soft_steps=1),
     language=LanguageRecipe(
-        compiled=False, width=32, layers=1, heads=2, intermediate=64, text_vocabulary=300, shards=1, resident_shards=1,
+        compiled=False, width=32, layers=1, heads=2, intermediate=64, text_vocabulary=300, shards=1, companion_shards=1, resident_shards=1,
         batch_generation=2, batch_understanding=2, text_room=60, steps=2, warmup_steps=1, attributes_layer=1, gathered_layer=1,
     ),
 )  # fmt: skip
@@ -77,8 +77,8 @@ def test_made_base_loads_and_gets_a_measured_card(base: Path) -> None:
 def lessons_of(base: Path) -> Lessons:
     backbone = load(str(base))
     kind = codes_kind(backbone.magvit)
-    codes = [np.load(shard_path(base.parent, pool, kind, 0)) for pool in ("strangers", "residents")]
-    return Lessons(backbone.sequences, TINY.language, codes[0], codes[1], backbone.black_codes_N)
+    codes = [np.load(shard_path(base.parent, pool, kind, 0)) for pool in ("strangers", "companions", "residents")]
+    return Lessons(backbone.sequences, TINY.language, *codes, backbone.black_codes_N)
 
 
 def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
@@ -285,9 +285,10 @@ def test_only_names_have_looks(base: Path) -> None:
     assert int((known >= 0).any(dim=1).sum()) == len(residents())
 
 
-def test_meetings_tell_which_looks_are_shared(base: Path) -> None:
-    """A meeting stands where the answer's first word is predicted; a lookalike differs, the resident never does."""
-    roomy = replace(TINY.language, residents=1.0, batch_understanding=16, text_room=200)
+@pytest.mark.parametrize("individuals", [0.0, 1.0])
+def test_meetings_tell_which_looks_are_shared(base: Path, individuals: float) -> None:
+    """A meeting stands where the answer's first word is predicted; a lookalike differs, the one who is asked for never does."""
+    roomy = replace(TINY.language, individuals=individuals, residents=1.0, batch_understanding=16, text_room=200)
     batch = replace(lessons_of(base), recipe=roomy).conversations(0)
     assert batch.meets_M2 is not None and batch.known_MA is not None and batch.attributes_BA is not None
     assert len(batch.meets_M2) > 10

@@ -59,19 +59,25 @@ def pretrain(recipe: Recipe, folder: Path, device: str, processes: int, start: s
     draw_shards(folder, "strangers", recipe.tokenizer.shards, recipe.shard, recipe.image_size, processes)
     magvit = train_image_tokenizer(recipe.tokenizer, folder, device, start=None if begun is None else begun.magvit)
     codes: dict[str, np.ndarray] = {}
-    for pool, shards in (("strangers", recipe.language.shards), ("residents", recipe.language.resident_shards)):
+    language = recipe.language
+    used = {
+        "strangers": language.shards,
+        "companions": language.companion_shards,
+        "residents": language.resident_shards,
+    }
+    for pool, shards in used.items():
         draw_shards(folder, pool, shards, recipe.shard, recipe.image_size, processes)
         codes[pool] = encode_shards(magvit, folder, pool, shards, device)
     black = np.zeros((1, recipe.image_size, recipe.image_size, 3), dtype=np.uint8)
     magvit = magvit.cpu()
     sequences = Sequences(Vocabulary.of(config, tokenizer.eot, tokenizer.size), tokenizer, config.text_length)
     black_N = magvit.codes(to_network(black))[0]
-    lessons = Lessons(sequences, recipe.language, codes["strangers"], codes["residents"], black_N)
+    lessons = Lessons(sequences, language, codes["strangers"], codes["companions"], codes["residents"], black_N)
     weights = None if begun is None else begun.language_model.float()
     # A state goes with its beginning and with its codes, so that one folder can serve many runs.
     origin = "nothing" if begun is None else begun.info.fingerprint[:12]
     state = folder / f"transformer-on-{codes_kind(magvit)}-from-{origin}.state.safetensors"
-    model = train_language_model(config, lessons, recipe.language, state, device, start=weights)
+    model = train_language_model(config, lessons, language, state, device, start=weights)
     fingerprint = assemble(folder / "base", config, model, magvit, tokenizer)
     before = [] if start is None else read_lineage(locate(start).config.parent)
     write_lineage(folder / "base", [*before, Run.of(fingerprint, recipe)])

@@ -24,6 +24,7 @@ from unictokens.pretrain.attributes import (
     shared_looks,
 )
 from unictokens.pretrain.codebook import settle_codes, share_codes
+from unictokens.pretrain.individuals import Directions
 from unictokens.pretrain.lessons import Batch, Lessons
 from unictokens.pretrain.loop import Training
 from unictokens.pretrain.recipe import LanguageRecipe
@@ -88,7 +89,7 @@ def optimizer_of(model: nn.Module, recipe: LanguageRecipe) -> torch.optim.AdamW:
 
 
 class Pupil(nn.Module):
-    """What is trained together: the transformer, and the two heads that only the training needs."""
+    """What is trained together: the transformer, and the heads and directions that only the training needs."""
 
     def __init__(
         self, config: ShowOConfig, signs_CL: Tensor, vocabulary: Vocabulary, start: LanguageModel | None = None
@@ -100,6 +101,7 @@ class Pupil(nn.Module):
         share_codes(self.language, signs_CL, vocabulary, trained=start is not None)
         self.attributes = AttributeHead(self.language.width)
         self.matches = MatchHead(self.language.width)
+        self.directions = Directions(self.language.width)
 
 
 class Losses:
@@ -107,7 +109,7 @@ class Losses:
 
     def __init__(self, pupil: Pupil, lessons: Lessons, device: str, recipe: LanguageRecipe) -> None:
         self.model, self.device = pupil.language, device
-        self.attributes, self.matches = pupil.attributes, pupil.matches
+        self.attributes, self.matches, self.directions = pupil.attributes, pupil.matches, pupil.directions
         self.image = slice(1, lessons.prefix)
         self.layers = (recipe.attributes_layer, recipe.gathered_layer)
         self.names_VA = lessons.names().to(device)
@@ -131,7 +133,8 @@ class Losses:
         attributes_BA = batch.attributes_BA.to(self.device)
         with torch.autocast(self.device, torch.bfloat16):
             logits_BL = self.attributes(middle_BTD[:, self.image])
-            named_BTA = self.names_VA[batch.ids_BT.to(self.device)]
+            ids_BT = batch.ids_BT.to(self.device)
+            named_BTA = self.names_VA[ids_BT.masked_fill(ids_BT >= len(self.names_VA), 0)]
             places = (named_BTA >= 0).any(dim=2).nonzero(as_tuple=True)
             names = attribute_loss(self.attributes.of_words(middle_BTD[places]), named_BTA[places])
             rows_M, places_M = batch.meets_M2.to(self.device).unbind(1)
@@ -147,14 +150,13 @@ class Losses:
 
     def _hidden(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         ids_BT = batch.ids_BT.to(self.device)
-        none_BS = torch.zeros(len(ids_BT), 0, dtype=torch.long, device=self.device)
+        own_B1 = torch.arange(len(ids_BT), device=self.device)[:, None]
+        bank = self.directions(batch.held, self.model.embed_VD)
         with torch.autocast(self.device, torch.bfloat16):
             # Written-out attention beats the fused kernel's backward on a CPU at these lengths; it adds its mask.
             mask = torch.zeros(batch.mask.shape).masked_fill(~batch.mask, torch.finfo(torch.bfloat16).min)
             positions = None if batch.positions_BT is None else batch.positions_BT.to(self.device)
-            return self.hidden(
-                self.model.embed(ids_BT, self.bank, none_BS), mask.to(self.device), positions, self.layers
-            )
+            return self.hidden(self.model.embed(ids_BT, bank, own_B1), mask.to(self.device), positions, self.layers)
 
     def _entropy(self, h_BTD: Tensor, labels_BT: Tensor, shift: int, first: float) -> Tensor:
         places_M, asked_M, weights_M = asked_places(labels_BT, shift, first)

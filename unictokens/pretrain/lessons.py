@@ -5,7 +5,7 @@ Every lesson follows from (seed, step) alone, so a resumed training goes on as i
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional
 from unictokens.backbones.showo.attention import drawing_mask, packed_mask
 from unictokens.backbones.showo.sequence import Sequences
 from unictokens.backbones.showo.vocabulary import IGNORE
+from unictokens.concepts.prompt import Prompt, fill
 from unictokens.data.toyland import (
     Photo,
     Question,
@@ -26,9 +27,13 @@ from unictokens.data.toyland import (
     resident_questions,
     residents,
 )
-from unictokens.data.toyland.residents import is_resident
+from unictokens.data.toyland.grammar import fact_answers, photo_questions, recognition, trait_answers
+from unictokens.data.toyland.phrases import subject_traits
+from unictokens.data.toyland.residents import is_resident, named_caption
+from unictokens.data.toyland.world import Fact, Subject, random_facts
 from unictokens.pretrain.attributes import SIZES, UNSEEN, attributes_of, attributes_of_subject
-from unictokens.pretrain.pool import photo_of, resident_photo_of
+from unictokens.pretrain.individuals import Held, Individual, individual
+from unictokens.pretrain.pool import companion_photo_of, photo_of, resident_photo_of
 from unictokens.pretrain.recipe import LanguageRecipe
 from unictokens.sampling.maskgit import training_mask
 
@@ -37,6 +42,8 @@ NO_PHOTO_SHARE = 0.1
 NAMED = 150
 """How often each resident's name stands in the corpus of the text tokenizer."""
 WORD = re.compile(r"[A-Za-z]+")
+STRANGERS = 0.15
+"""Share of conversations about an individual whose photo shows a stranger; of the others, 40 % show a lookalike."""
 START_SHARE = 0.5
 """Share of conversations with a start-of-text id after the image: training data of concepts has none, inference has."""
 
@@ -45,14 +52,17 @@ START_SHARE = 0.5
 class Batch:
     """Sequences of one kind: ids and labels int64 [B, T] (labels say what stands at a place), mask bool [B or 1, 1, T, T].
 
+    held         what the rows of individuals hold, one individual per sequence
+
     For conversations only: positions_BT int64 [B, T], as packed turns each begin where the text begins; attributes_BA
     int64 [B, A], the photos' class numbers, -100 where there is no photo; meets_M2 int64 [M, 2], (row, place) from which
-    yes or no is said about a resident in a photo, and known_MA int64 [M, A], the resident's class numbers.
+    yes or no is said about somebody in a photo, and known_MA int64 [M, A], the class numbers of whom it is said about.
     """
 
     ids_BT: Tensor
     labels_BT: Tensor
     mask: Tensor
+    held: Held
     positions_BT: Tensor | None = None
     attributes_BA: Tensor | None = None
     meets_M2: Tensor | None = None
@@ -61,15 +71,25 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class _Talk:
-    """A conversation as a row: ids, labels, the number of the turn that each place belongs to, and where residents are met.
+    """A conversation as a row: ids, labels, the number of the turn that each place belongs to, and where somebody is met.
 
-    meetings  place from which a recognition question is answered -> the resident's name
+    meetings  place from which a recognition question is answered -> whom it is about
     """
 
     ids: list[int]
     labels: list[int]
     turns: list[int]
-    meetings: dict[int, str]
+    meetings: dict[int, Subject]
+
+
+@dataclass(frozen=True, eq=False)
+class _Topic:
+    """Questions, the codes of what they are about, the photo (None for the black placeholder), and whom rows stand for."""
+
+    asked: list[Question]
+    codes_N: Tensor
+    photo: Photo | None
+    met: Individual | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +97,7 @@ class Lessons:
     """A seeded supply of batches over coded photos.
 
     codes_PN  int16 [P, N]  codes of the photo of anybody that is drawn from seed p
+    other_PN  int16 [P, N]  codes of the first of these photos' companions
     known_PN  int16 [P, N]  codes of the photo of a resident or lookalike that is drawn from seed p
     black_N   int64 [N]     codes of the black placeholder
     """
@@ -84,37 +105,40 @@ class Lessons:
     sequences: Sequences
     recipe: LanguageRecipe
     codes_PN: np.ndarray
+    other_PN: np.ndarray
     known_PN: np.ndarray
     black_N: Tensor
 
     def drawings(self, step: int) -> Batch:
         """Captions with photos whose codes are partly hidden; labels are the hidden codes and both image ends."""
         rng = np.random.default_rng((self.recipe.seed, step, 0))
-        rows = [self._drawing(rng) for _ in range(self.recipe.batch_generation)]
-        ids_BT, labels_BT = _stack(rows)
+        drawn = [self._drawing(rng) for _ in range(self.recipe.batch_generation)]
+        ids_BT, labels_BT = _stack([row for row, _ in drawn])
         vocabulary = self.sequences.vocabulary
-        return Batch(ids_BT, labels_BT, drawing_mask(ids_BT, vocabulary.pad, vocabulary.soi, vocabulary.eoi))
+        mask = drawing_mask(ids_BT, vocabulary.pad, vocabulary.soi, vocabulary.eoi)
+        return Batch(ids_BT, labels_BT, mask, Held.of([met for _, met in drawn], self.recipe.width, rng))
 
     def conversations(self, step: int) -> Batch:
         """Photos, each with as many questions as fit the text room; labels are the answers."""
         rng = np.random.default_rng((self.recipe.seed, step, 1))
+        topics = [self._topic(rng) for _ in range(self.recipe.batch_understanding)]
         talks, attributes, meets, known = [], [], [], []
-        for row in range(self.recipe.batch_understanding):
-            asked, codes_N, photo = self._topic(rng)
-            talk = self._conversation(asked, codes_N, rng)
+        for row, topic in enumerate(topics):
+            talk = self._conversation(topic, rng)
             talks.append(talk)
-            if photo is None:
+            if topic.photo is None:
                 attributes.append([UNSEEN] * len(SIZES))
                 continue
-            attributes.append(attributes_of(photo))
+            attributes.append(attributes_of(topic.photo))
             meets += [(row, place) for place in talk.meetings]
-            known += [attributes_of_subject(residents()[name]) for name in talk.meetings.values()]
+            known += [attributes_of_subject(subject) for subject in talk.meetings.values()]
         ids_BT, labels_BT = _stack([(talk.ids, talk.labels) for talk in talks])
         turns_BT = torch.tensor([talk.turns for talk in talks])
         return Batch(
             ids_BT,
             labels_BT,
             packed_mask(self.prefix, turns_BT),
+            Held.of([topic.met for topic in topics], self.recipe.width, rng),
             packed_positions(self.prefix, turns_BT),
             torch.tensor(attributes),
             torch.tensor(meets, dtype=torch.long).reshape(-1, 2),
@@ -140,26 +164,51 @@ class Lessons:
         seed = int(rng.integers(len(codes_PN)))
         return (resident_photo_of if resident else photo_of)(seed), torch.from_numpy(codes_PN[seed].astype(np.int64))
 
-    def _topic(self, rng: np.random.Generator) -> tuple[list[Question], Tensor, Photo | None]:
-        """Questions, the codes of what they are about, and the photo, None for the black placeholder."""
-        resident, blind = rng.random() < self.recipe.residents, rng.random() < NO_PHOTO_SHARE
+    def _topic(self, rng: np.random.Generator) -> _Topic:
+        individual, blind = rng.random() < self.recipe.individuals, rng.random() < NO_PHOTO_SHARE
+        resident = rng.random() < self.recipe.residents
+        if individual:
+            photo, codes_N, met = self._meet(rng)
+            if blind:
+                return _Topic(introduced_facts(met.subject, rng), self.black_N, None, met)
+            return _Topic(introduced_questions(photo, met.subject, rng), codes_N, photo, met)
         if blind and resident:
-            return resident_facts(rng), self.black_N, None
+            return _Topic(resident_facts(rng), self.black_N, None)
         photo, codes_N = self._pick(rng, resident)
         if blind:
-            return fact_questions(photo, rng), self.black_N, None
-        return (resident_questions if resident else questions)(photo, rng), codes_N, photo
+            return _Topic(fact_questions(photo, rng), self.black_N, None)
+        return _Topic((resident_questions if resident else questions)(photo, rng), codes_N, photo)
 
-    def _drawing(self, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+    def _meet(self, rng: np.random.Generator) -> tuple[Photo, Tensor, Individual]:
+        """A photo of anybody, its codes, and an individual: the one who is shown, a lookalike, or a stranger."""
+        seed = int(rng.integers(len(self.other_PN)))
+        photo, codes_N = photo_of(seed), torch.from_numpy(self.codes_PN[seed].astype(np.int64))
+        about = int(rng.integers(len(self.other_PN))) if rng.random() < STRANGERS else seed
+        subject = replace(companion_photo_of(about).subject, facts=random_facts(rng, 2))
+        return photo, codes_N, self._rows(subject, self.other_PN[about], rng)
+
+    def _rows(self, subject: Subject, seen_N: np.ndarray | None, rng: np.random.Generator) -> Individual:
+        seen = [] if seen_N is None else (seen_N.astype(np.int64) + self.sequences.vocabulary.code_offset).tolist()
+        return individual(subject, self.sequences.text((subject.cls,)), seen, rng)
+
+    def _drawing(self, rng: np.random.Generator) -> tuple[tuple[list[int], list[int]], Individual | None]:
+        if rng.random() < self.recipe.individuals:
+            seed = int(rng.integers(len(self.other_PN)))
+            photo, codes_N = photo_of(seed), torch.from_numpy(self.codes_PN[seed].astype(np.int64))
+            subject, companion = replace(photo.subject, facts=shown_facts(photo, rng)), companion_photo_of(seed)
+            met = self._rows(subject, self.other_PN[seed] if companion.subject == photo.subject else None, rng)
+            return self._drawn(fill(named_caption(photo, subject, "<x>", rng), met.drawn), codes_N, rng), met
         resident = rng.random() < self.recipe.residents
         photo, codes_N = self._pick(rng, resident)
         named = resident and is_resident(photo) and rng.random() < 0.85
+        return self._drawn(((resident_caption if named else caption)(photo, rng),), codes_N, rng), None
+
+    def _drawn(self, told: Prompt, codes_N: Tensor, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+        """Ids and labels of a caption and a photo whose codes are partly hidden."""
         sequences, vocabulary = self.sequences, self.sequences.vocabulary
         time_B, order_BN = torch.from_numpy(rng.random(1)), torch.from_numpy(rng.random((1, len(codes_N))))
         hidden = training_mask(time_B, order_BN)[0].tolist()
-        told = resident_caption(photo, rng) if named else caption(photo, rng)
-        told = "" if rng.random() < self.recipe.condition_dropout else told
-        text = sequences.text((told,)) if told else []
+        text = [] if rng.random() < self.recipe.condition_dropout else sequences.text(told)
         text = [vocabulary.t2i, vocabulary.eot, *text[: self.recipe.caption_room], vocabulary.eot]
         padding = self.recipe.caption_room + 3 - len(text)
         known = sequences.code_ids(codes_N)
@@ -168,35 +217,74 @@ class Lessons:
         ids = [vocabulary.pad] * padding + text + sequences.image(shown)
         return ids, [IGNORE] * (padding + len(text)) + [vocabulary.soi, *asked, vocabulary.eoi]
 
-    def _conversation(self, asked: list[Question], codes_N: Tensor, rng: np.random.Generator) -> _Talk:
+    def _conversation(self, topic: _Topic, rng: np.random.Generator) -> _Talk:
         vocabulary, room = self.sequences.vocabulary, self.recipe.text_room
+        asked, stands = topic.asked, {} if topic.met is None else topic.met.prompt
         packed = rng.random() < self.recipe.packed
         start = [vocabulary.eot] if rng.random() < START_SHARE else []
         ids: list[int] = []
         labels: list[int] = []
         turns: list[int] = []
-        meetings: dict[int, str] = {}
+        meetings: dict[int, Subject] = {}
         for number, at in enumerate(rng.permutation(len(asked))):
-            more_ids, more_labels = self.sequences.conversation([((asked[at].question,), (asked[at].answer,))])
+            turn = (fill(asked[at].question, stands), fill(asked[at].answer, stands))
+            more_ids, more_labels = self.sequences.conversation([turn])
+            # What the rows of an individual hold is given, not learned, and they have no place in the head.
+            more_labels = [IGNORE if label >= vocabulary.size else label for label in more_labels]
             if start and (packed or not ids):
                 more_ids, more_labels = start + more_ids, [IGNORE] * len(start) + more_labels
             if len(ids) + len(more_ids) <= room:
-                if (met := _met(asked[at])) is not None:
+                if (met := _met(asked[at], topic.met)) is not None:
                     answer = next(place for place, label in enumerate(more_labels) if label != IGNORE)
                     meetings[self.prefix + len(ids) + answer - 1] = met
                 ids, labels = ids + more_ids, labels + more_labels
                 turns += [number if packed else 0] * len(more_ids)
         padding = room - len(ids)
-        prefix = self.sequences.image_prefix(self.sequences.code_ids(codes_N))
+        prefix = self.sequences.image_prefix(self.sequences.code_ids(topic.codes_N))
         ids, labels = prefix + ids + [vocabulary.pad] * padding, [IGNORE] * len(prefix) + labels + [IGNORE] * padding
         return _Talk(ids, labels, [-1] * len(prefix) + turns + [-2] * padding, meetings)
 
 
-def _met(asked: Question) -> str | None:
-    """The resident whom a recognition question is about, if it is about one."""
+def introduced_questions(photo: Photo, known: Subject, rng: np.random.Generator) -> list[Question]:
+    """Questions about `<x>`, whom soft rows introduce: whether a photo shows it and, if so, what else it shows."""
+    present = (photo.subject.cls, photo.subject.colour, photo.subject.fine) == (known.cls, known.colour, known.fine)
+    present = present and (photo.subject.second, photo.subject.pattern) == (known.second, known.pattern)
+    asked = [recognition("<x>", present, rng) for _ in range(4)]
+    if present:
+        usual = photo_questions(photo, "<x>", rng)
+        asked += [usual[at] for at in rng.permutation(len(usual))[:2]]
+    return _introduced(asked)
+
+
+def introduced_facts(known: Subject, rng: np.random.Generator) -> list[Question]:
+    """Questions without a photo about `<x>`, whom soft rows introduce."""
+    facts = [item for fact in known.facts for item in fact_answers("<x>", known.cls, fact, rng)]
+    return _introduced([*facts, *trait_answers("<x>", subject_traits(known), rng)])
+
+
+def shown_facts(photo: Photo, rng: np.random.Generator) -> tuple[Fact, Fact]:
+    """Two facts of somebody, often such as a photo shows."""
+    owned, home = random_facts(rng, 2)
+    if photo.accessory_colour is not None and rng.random() < 0.7:
+        owned = replace(owned, accessory=photo.accessory, colour=photo.accessory_colour)
+    if rng.random() < 0.5:
+        home = replace(home, place=photo.place)
+    return owned, home
+
+
+def _introduced(asked: list[Question]) -> list[Question]:
+    # As concepts are introduced: the sentence, a line break, then what follows.
+    return [replace(item, question=f"<x> is <soft>.\n{item.question}") for item in asked]
+
+
+def _met(asked: Question, individual: Individual | None) -> Subject | None:
+    """Whom a recognition question is about, if it is about somebody with looks beyond words."""
     if asked.kind != "recognition":
         return None
-    return next((word for word in WORD.findall(asked.question) if word in residents()), None)
+    if individual is not None:
+        return individual.subject
+    name = next((word for word in WORD.findall(asked.question) if word in residents()), None)
+    return None if name is None else residents()[name]
 
 
 def packed_positions(prefix: int, turns_BT: Tensor) -> Tensor:

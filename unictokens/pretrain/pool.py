@@ -1,6 +1,7 @@
 """Pools of drawn photos in shards on disk. One seed decides a photo, so a record of what is on it needs no storage.
 
-There are two pools: `strangers`, photos of anybody, and `residents`, photos of Toyland's residents and their lookalikes.
+There are three pools: `strangers`, photos of anybody; `companions`, for each of them another photo of the same individual or of a
+lookalike; and `residents`, photos of Toyland's residents and their lookalikes.
 """
 
 import logging
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from unictokens.atomic import write_bytes
 from unictokens.data.toyland import Photo, random_photo, render, resident_photo
+from unictokens.data.toyland.residents import LOOKALIKES
+from unictokens.data.toyland.world import hard_negative
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +33,18 @@ def resident_photo_of(seed: int) -> Photo:
     return resident_photo(np.random.default_rng((seed, 11)))
 
 
-POOLS: dict[str, Callable[[int], Photo]] = {"strangers": photo_of, "residents": resident_photo_of}
+def companion_photo_of(seed: int) -> Photo:
+    """Another photo of whom photo `seed` of the strangers shows, or of a lookalike, who differs in one fine feature."""
+    rng = np.random.default_rng((seed, 13))
+    subject = photo_of(seed).subject
+    return random_photo(rng, hard_negative(subject, rng) if rng.random() < LOOKALIKES else subject)
+
+
+POOLS: dict[str, Callable[[int], Photo]] = {
+    "strangers": photo_of,
+    "companions": companion_photo_of,
+    "residents": resident_photo_of,
+}
 
 
 def draw_pixels(seeds: range, size: int, pool: str = "strangers") -> np.ndarray:

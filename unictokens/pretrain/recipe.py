@@ -47,10 +47,11 @@ class TokenizerRecipe:
 class LanguageRecipe:
     """Training of the transformer on drawing and on questions, half of each batch each.
 
-    shards         shards of the pool of strangers that are used, and of the pool of residents
+    shards         shards of the pool of strangers that are used; also of their companions (at most as many) and of residents
     text_room      text ids kept beside the image in an understanding sequence, longer conversations are cut at a turn
     caption_room   text ids of a caption
     residents      share of drawings and of conversations that are about residents
+    individuals    share of drawings and of conversations that are about individuals whom rows stand for (see `individuals`)
     packed         share of conversations whose turns do not see each other: what one answer tells, the next must see by itself
     attributes_weight  weight of naming a photo's attributes by a head that is dropped afterwards (see `attributes`)
     names_weight   weight of telling a resident's attributes from its name by the same head
@@ -68,12 +69,14 @@ class LanguageRecipe:
     text_vocabulary: int = 1_100
     text_length: int = 128
     shards: int = 16
+    companion_shards: int = 12
     resident_shards: int = 8
     batch_generation: int = 16
     batch_understanding: int = 24
     text_room: int = 120
     caption_room: int = 30
     residents: float = 0.4
+    individuals: float = 0.5
     packed: float = 0.75
     steps: int = 2_300
     lr: float = 1.5e-3

@@ -81,10 +81,15 @@ def resident_facts(rng: np.random.Generator) -> list[Question]:
 def resident_caption(photo: Photo, rng: np.random.Generator) -> str:
     """A caption that names the resident, in the forms that concept prompts use; facts may stand for what they say."""
     known = residents()[photo.subject.name]
+    who = f"{known.name} <{random_name(rng)}>" if rng.random() < 0.5 else known.name
+    return named_caption(photo, known, who, rng)
+
+
+def named_caption(photo: Photo, known: Subject, who: str, rng: np.random.Generator) -> str:
+    """A caption that calls the subject `who` and tells no looks; the two facts of `known` may stand for what they say."""
     owned, home = known.facts
     person = known.cls in PERSONS
     owner, dweller = possessive(known.cls), pronoun(known.cls)
-    who = f"{known.name} <{random_name(rng)}>" if rng.random() < 0.5 else known.name
     draw = rng.random()
     if draw < 0.15:
         closer = f"{who}'s face in detail" if person else f"{who} in the middle of the photo"
