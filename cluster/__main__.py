@@ -1,4 +1,5 @@
-"""`python -m cluster COMMAND`: `train` teaches many concepts as one Ray job, `plan` says what it will need, `demo` shows all."""
+"""`python -m cluster COMMAND`: `train` teaches many concepts as one Ray job, `plan` says what it will need, `reproduce` makes the
+paper's tables, `demo` shows all."""
 
 import argparse
 import sys
@@ -11,6 +12,10 @@ from unictokens.errors import ConfigError
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("cluster.train", "teach concepts of a dataset, many at once, as a Ray job"),
     "plan": ("cluster.forecast", "say what a job will need of memory and time, and whether it fits"),
+    "reproduce": (
+        "cluster.reproduce",
+        "train, examine and tabulate one of the paper's findings beside the paper's numbers",
+    ),
     "demo": ("cluster.demo", "draw a small world, teach some of it, ask, draw and write a report"),
 }
 """Command to (file, what it does)."""
@@ -21,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
         print("usage: python -m cluster COMMAND [options]\n")
-        print("\n".join(f"  {name:<8} {text}" for name, (_, text) in COMMANDS.items()))
+        print("\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()))
         return OK if given else REFUSED
     return guarded(lambda: _call(given[0], given[1:]))
 

@@ -44,6 +44,8 @@ ADAPTERS = {
     "transformers": "unictokens/backbones/showo/language_model.py",
     "tokenizers": "unictokens/concepts/tokenizer.py",
     "huggingface_hub": "unictokens/backbones/showo/hub.py",
+    "scipy": "unictokens/evaluation/interval.py",
+    "matplotlib": "unictokens/report/plots.py",
     "sklearn": "unictokens/methods/clustering.py",
     "mlflow": "unictokens/tracking/mlflow_tracker.py",
     "ray.train": "cluster/lane.py",

@@ -1,0 +1,343 @@
+"""`python -m cluster reproduce --table NAME`: train, examine and tabulate one of the paper's findings beside the paper's numbers.
+
+    <out>/runs, store           training, as `cluster train` writes it; tables share runs with equal settings
+    <out>/exams/<run>/<stage>-<digest>/   everything asked, said, drawn and judged
+    <out>/tables/<name>/        table.json, table.csv, table.md, plot.png, pictures/
+    <out>/reproduction.html     all tables of the folder
+
+The same command goes on where an earlier one stopped; what is finished is not made again.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as Grid
+
+from cluster.engines import EngineSettings
+from cluster.forecast import fitted
+from cluster.job import WIDTH, JobSettings, lane_count, ray_session, run_job
+from cluster.plan import JobPlan, plan_runs
+from cluster.queue import RunStatus
+from cluster.reproduction.collect import Sheet, pictures_of
+from cluster.reproduction.examiner import JUDGE, ExaminerSettings, hold_all, is_done
+from cluster.reproduction.table import Table
+from cluster.reproduction.tables import TABLES
+from cluster.reproduction.tasks import ExamTask, Place, tasks_of
+from cluster.summary import Summary
+from unictokens import __version__
+from unictokens.cli.options import add_config, read_config
+from unictokens.cli.progress import Bars, make_console
+from unictokens.cli.shell import FAILED, INTERRUPTED, OK
+from unictokens.config import RunConfig, config_hash, override
+from unictokens.data.catalog import Catalog
+from unictokens.data.toyland.writer import write_dataset
+from unictokens.errors import ConfigError, DataError, DependencyError, StorageError
+from unictokens.learn import Output, RunPlan
+from unictokens.report.findings import Findings, save_findings
+from unictokens.report.plots import draw
+from unictokens.report.reproduction import PICTURES, PLOT_FILE, write_page
+from unictokens.tracking.mlflow_tracker import MlflowRun, open_run, shown, sqlite_uri
+
+OUT = Path("reproduction")
+OFF = "off"
+PROMPTS_FILE = "prompts_to_eval.json"
+PICTURED, PICTURES_EACH = 3, 1
+"""Concepts, and portraits of each variant, that the page shows."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Options of `reproduce`."""
+    parser.add_argument("--table", required=True, help=f"one of {', '.join(TABLES)}")
+    parser.add_argument("--data", type=Path, help="dataset folder (Toyland, written into OUT/data)")
+    parser.add_argument("--concepts", default="all", help="all, or names with commas (all)")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each concept and variant, seeds from 0 (3)")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"output folder ({OUT})")
+    parser.add_argument("--lanes", type=int, default=0, help="workers (one per GPU; without, one per core, at most 4)")
+    parser.add_argument("--pack", type=int, default=WIDTH, help=f"runs that a worker trains together ({WIDTH})")
+    parser.add_argument("--previews", action="store_true", help="also draw and ask while training, as `train` does")
+    parser.add_argument(
+        "--tracking-uri", default="", metavar="URI", help=f"MLflow (OUT/mlflow.db by default); '{OFF}' for none"
+    )
+    add_config(parser)
+    parser.set_defaults(config="demo")
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that a table needs: `runs` by (variant, concept, seed), the job that trains them, the examinations."""
+
+    table: Table
+    config: RunConfig
+    concepts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    output: Output
+    data: Path
+    plan: JobPlan
+    runs: Mapping[tuple[str, str, int], RunPlan]
+    tasks: Mapping[Place, ExamTask]
+
+    @property
+    def left(self) -> list[ExamTask]:
+        """Examinations that are not complete, each once."""
+        return [task for task in {each.folder: each for each in self.tasks.values()}.values() if not is_done(task)]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what is left of a table. Exit code 1 when something of it failed (named in the table), 130 when it was stopped."""
+    if arguments.table not in TABLES:
+        raise ConfigError(f"--table '{arguments.table}' is unknown: choose one of {', '.join(TABLES)}")
+    if arguments.seeds < 1:
+        raise ConfigError(f"--seeds {arguments.seeds} is below one: a table needs a run of each variant")
+    if min(arguments.lanes, arguments.pack - 1) < 0:
+        raise ConfigError("--lanes and --pack count workers and runs: use 0 or more, and 1 or more")
+    console, config = make_console(), read_config(arguments)
+    if not arguments.previews:
+        config = override(config, {"preview.every": 0})
+    data = arguments.data or arguments.out / "data"
+    if arguments.data is None and not data.exists():
+        with console.status("drawing the world ..."):
+            write_dataset(data)
+    work = _plan(TABLES[arguments.table], config, data.absolute(), arguments)
+    work.output.prepare()
+    console.print(_opening(work))
+    uri = None if arguments.tracking_uri == OFF else arguments.tracking_uri or sqlite_uri(arguments.out)
+    tracking = None if uri is None else open_run(uri, _name(work), tags={"table": work.table.name, "data": data.name})
+    status = "failed"
+    try:
+        findings, status = _reproduce(console, work, arguments, uri, tracking)
+        if findings is None:
+            console.print("stopped: the same command goes on")
+            return INTERRUPTED
+        console.print(grid(findings))
+        page = _publish(console, work, findings, tracking)
+        for finding in findings.findings:
+            console.print(f"{finding.verdict}: {finding.claim} ({finding.said})", markup=False)
+        if uri is not None:
+            console.print(f"tracked in {shown(uri)}", markup=False)
+        console.print(f"page: {page}", markup=False)
+        return OK if status == "finished" else FAILED
+    finally:
+        if tracking is not None:
+            tracking.close(status)  # type: ignore[arg-type]
+
+
+def _plan(table: Table, config: RunConfig, data: Path, arguments: argparse.Namespace) -> Work:
+    catalog, output, seeds = Catalog.open(data), Output(arguments.out.absolute()), tuple(range(arguments.seeds))
+    concepts = catalog.select(arguments.concepts)
+    trained = [variant for variant in table.variants if variant.trained]
+    wanted = {
+        (variant.name, concept, seed): variant.config(config, seed)
+        for seed in seeds
+        for variant in trained
+        for concept in concepts
+    }
+    plan = plan_runs(catalog, [(concept, each) for (_, concept, _), each in wanted.items()], output, resume=True)
+    known = {(run.concept, run.config_hash): run for run in plan.runs}
+    known |= {(skip.plan.concept, skip.plan.config_hash): skip.plan for skip in plan.skipped}
+    found = {place: known.get((place[1], config_hash(each))) for place, each in wanted.items()}
+    runs = {place: run for place, run in found.items() if run is not None}
+    prompts = {concept: _prompts(catalog, concept) for concept in concepts if concept not in _refused(plan)}
+    tasks = tasks_of(table, runs, list(prompts), seeds, config, prompts, output)
+    return Work(table, config, concepts, seeds, output, data, plan, runs, tasks)
+
+
+def _refused(plan: JobPlan) -> dict[str, str]:
+    return {refusal.concept: refusal.reason for refusal in plan.refused}
+
+
+def _prompts(catalog: Catalog, concept: str) -> tuple[str, ...]:
+    """The dataset's evaluation prompts for this kind of concept; none where it has none. Raises DataError for a damaged file."""
+    path = catalog.root / PROMPTS_FILE
+    if not path.is_file():
+        return ()
+    try:
+        prompts = json.loads(path.read_bytes())[catalog.concept(concept).kind]
+        return tuple(str(prompt) for prompt in prompts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"'{path}' has no list of prompts for this kind of concept ({error}): write one") from error
+
+
+def _opening(work: Work) -> str:
+    variants = sum(variant.trained for variant in work.table.variants)
+    trained, examined = len(work.plan.skipped), len({task.folder for task in work.tasks.values()}) - len(work.left)
+    before = f" ({trained} runs and {examined} examinations are there already)" if trained or examined else ""
+    branched = sum(run.branch is not None for run in work.plan.runs)
+    share = f", {branched} of them from a stage of another run" if branched else ""
+    return (
+        f"{work.table.source}: {work.table.title.lower()}; {variants} trained variants, {len(work.concepts)} concepts, "
+        f"{len(work.seeds)} seeds\nto do: {len(work.plan.runs)} runs{share}, {len(work.left)} examinations{before}"
+    )
+
+
+def _name(work: Work) -> str:
+    return f"table-{work.table.name}-{config_hash(work.config)[:6]}-{len(work.concepts)}x{len(work.seeds)}"
+
+
+def _reproduce(
+    console: Console, work: Work, arguments: argparse.Namespace, uri: str | None, tracking: MlflowRun | None
+) -> tuple[Findings | None, str]:
+    """Train, examine, collect; None for the findings when the training was stopped."""
+    engine = EngineSettings.of(work.config)
+    failed: dict[Path, str] = {}
+    with ray_session() if work.plan.runs or work.left else nullcontext() as ray:
+        summary = _train(console, work, engine, arguments, uri, tracking) if work.plan.runs else None
+        if summary is not None and any(row.status in ("stopped", "not started") for row in summary.rows):
+            return None, "stopped"
+        if work.left:
+            failed = _examine(console, work, engine, arguments.lanes, ray)
+    broken = {row.run: row.error for row in summary.failed if row.run} if summary is not None else {}
+    for task in work.tasks.values():
+        if task.folder in failed and task.plan is not None and task.plan.name in broken:
+            failed[task.folder] = f"its training failed: {broken[task.plan.name]}"
+    refused = {
+        (variant.name, concept, seed): reason
+        for concept, reason in _refused(work.plan).items()
+        for variant in work.table.variants
+        for seed in (work.seeds if variant.trained else (0,))
+    }
+    sheet = Sheet(work.table, work.tasks, failed, refused)
+    findings = sheet.findings(work.concepts, _settings(work, arguments))
+    _keep_pictures(work, sheet)
+    complete = not failed and not refused
+    return findings, "finished" if complete else "failed"
+
+
+def _train(
+    console: Console,
+    work: Work,
+    engine: EngineSettings,
+    arguments: argparse.Namespace,
+    uri: str | None,
+    tracking: MlflowRun | None,
+) -> Summary:
+    names = [run.concept for run in work.plan.runs]
+    catalog = Catalog.open(work.data)
+    engine, width = fitted(console, work.config, engine, catalog, names, arguments.lanes, arguments.pack)
+    settings = JobSettings(
+        data=work.data,
+        output=work.output.root,
+        engine=engine,
+        lanes=arguments.lanes,
+        width=width,
+        tracking_uri=uri,
+        parent=tracking,
+    )
+    with Bars(console) as bars:
+
+        def watch(statuses: Sequence[RunStatus]) -> None:
+            done = sum(1.0 if status.over else status.done for status in statuses)
+            over = sum(status.over for status in statuses)
+            bars.show("training", done / len(statuses), _tenths(over, len(statuses)), f"{over} of {len(statuses)} runs")
+
+        return run_job(work.plan, settings, watch)
+
+
+def _examine(console: Console, work: Work, engine: EngineSettings, lanes: int, ray: Any) -> dict[Path, str]:
+    resources = ray.cluster_resources()
+    cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+    count = lane_count(lanes, 1, len(work.left), cpus, gpus)
+    settings = ExaminerSettings(
+        data=work.data,
+        output=work.output.root,
+        engine=engine,
+        count=count,
+        cpus=max(1, cpus // count),
+        gpus=1 if gpus else 0,
+    )
+    with Bars(console) as bars:
+
+        def tell(over: int, total: int) -> None:
+            bars.show("examining", over / total, _tenths(over, total), f"{over} of {total}")
+
+        return hold_all(ray, work.left, settings, tell)
+
+
+def _tenths(over: int, total: int) -> str:
+    """A word that changes ten times, so that a log file gets ten lines."""
+    return f"{over * 10 // total * 10} %"
+
+
+def _settings(work: Work, arguments: argparse.Namespace) -> dict[str, Any]:
+    """How a table came about, for whoever reads it."""
+    return {
+        "preset": arguments.config,
+        "changed": list(arguments.set),
+        "backbone": work.config.backbone,
+        "concepts": list(work.concepts),
+        "seeds": len(work.seeds),
+        "judge": JUDGE,
+        "library": __version__,
+    }
+
+
+def _publish(console: Console, work: Work, findings: Findings, tracking: MlflowRun | None) -> Path:
+    """Write the table, its plot and the page, and send them to the tracker."""
+    folder = work.output.root / "tables" / work.table.name
+    files = save_findings(findings, folder)
+    try:
+        if draw(findings, folder / PLOT_FILE):
+            files.append(folder / PLOT_FILE)
+    except DependencyError as error:
+        console.print(str(error), style="red", markup=False)
+    page = write_page(work.output.root)
+    if tracking is not None:
+        _track(tracking, findings, [*files, page])
+    return page
+
+
+def _track(tracking: MlflowRun, findings: Findings, files: Sequence[Path]) -> None:
+    numbers: dict[str, float] = {}
+    for line in findings.lines:
+        for column, cell in line.cells.items():
+            if cell.mean is not None:
+                numbers[_key(f"{line.name}/{column}")] = cell.mean
+            if cell.half is not None:
+                numbers[_key(f"{line.name}/{column}/half_95")] = cell.half
+    for finding in findings.findings:
+        if finding.holds is not None:
+            numbers[_key(f"claim/{finding.claim}")[:200]] = float(finding.holds)
+    tracking.log_params({name: value for name, value in findings.settings.items()})
+    tracking.log_metrics(0, numbers)
+    for file in files:
+        tracking.log_artifact(file)
+
+
+def _key(name: str) -> str:
+    """A name with the signs that MLflow takes."""
+    return "".join(sign if sign.isalnum() or sign in " /_-." else "_" for sign in name)
+
+
+def _keep_pictures(work: Work, sheet: Sheet) -> None:
+    """Copies of a few drawings beside the table: a folder per variant, in the table's order. Raises StorageError."""
+    home = work.output.root / "tables" / work.table.name / PICTURES
+    shutil.rmtree(home, ignore_errors=True)
+    order = [variant.name for variant in work.table.variants]
+    found = pictures_of(sheet, work.concepts[:PICTURED], PICTURES_EACH)
+    try:
+        for (variant, concept), files in found.items():
+            folder = home / f"{order.index(variant):02d}-{variant}"
+            folder.mkdir(parents=True, exist_ok=True)
+            for number, file in enumerate(files):
+                shutil.copyfile(file, folder / f"{concept}-{number}.png")
+    except OSError as error:
+        raise StorageError(f"cannot keep pictures in '{home}' ({error.strerror}): check the disk") from error
+
+
+def grid(findings: Findings) -> Grid:
+    """The table for a terminal."""
+    made = Grid("variant", *findings.columns, title=f"{findings.source}: {findings.title.lower()}")
+    for line in findings.lines:
+        cells = []
+        for column in findings.columns:
+            cell = line.cells[column]
+            cells.append(cell.text + (f" [{cell.paper:g}]" if cell.paper is not None else ""))
+        made.add_row(line.name, *(cell.replace("[", "\\[") for cell in cells))
+    made.caption = "ours, and in brackets the paper's"
+    return made

@@ -1,0 +1,1 @@
+"""The paper's tables as data, the runs and examinations they need, and what came out."""
