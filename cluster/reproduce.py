@@ -2,7 +2,7 @@
 
     <out>/runs, store           training, as `cluster train` writes it; tables share runs with equal settings
     <out>/exams/<run>/<stage>-<digest>/   everything asked, said, drawn and judged
-    <out>/tables/<name>/        table.json, table.csv, table.md, plot.png, pictures/
+    <out>/tables/<name>/        table.json, table.csv, table.md, plot.png, pictures/, attention/
     <out>/reproduction.html     all tables of the folder
 
 The same command goes on where an earlier one stopped; what is finished is not made again.
@@ -10,7 +10,6 @@ The same command goes on where an earlier one stopped; what is finished is not m
 
 import argparse
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -25,31 +24,31 @@ from cluster.forecast import fitted
 from cluster.job import WIDTH, JobSettings, lane_count, ray_session, run_job
 from cluster.plan import JobPlan, plan_runs
 from cluster.queue import RunStatus
-from cluster.reproduction.collect import Sheet, pictures_of
+from cluster.reproduction.collect import Sheet
 from cluster.reproduction.examiner import JUDGE, ExaminerSettings, hold_all, is_done
+from cluster.reproduction.illustrations import keep_overlays, keep_pictures
 from cluster.reproduction.table import Table
 from cluster.reproduction.tables import TABLES
 from cluster.reproduction.tasks import ExamTask, Place, tasks_of
 from cluster.summary import Summary
 from unictokens import __version__
+from unictokens.backbones import load_backbone
 from unictokens.cli.options import add_config, read_config
 from unictokens.cli.progress import Bars, make_console
 from unictokens.cli.shell import FAILED, INTERRUPTED, OK
 from unictokens.config import RunConfig, config_hash, override
 from unictokens.data.catalog import Catalog
 from unictokens.data.toyland.writer import write_dataset
-from unictokens.errors import ConfigError, DataError, DependencyError, StorageError
+from unictokens.errors import ConfigError, DataError, DependencyError
 from unictokens.learn import Output, RunPlan
 from unictokens.report.findings import Findings, save_findings
 from unictokens.report.plots import draw
-from unictokens.report.reproduction import PICTURES, PLOT_FILE, write_page
+from unictokens.report.reproduction import PLOT_FILE, write_page
 from unictokens.tracking.mlflow_tracker import MlflowRun, open_run, shown, sqlite_uri
 
 OUT = Path("reproduction")
 OFF = "off"
 PROMPTS_FILE = "prompts_to_eval.json"
-PICTURED, PICTURES_EACH = 3, 1
-"""Concepts, and portraits of each variant, that the page shows."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -204,7 +203,7 @@ def _reproduce(
     }
     sheet = Sheet(work.table, work.tasks, failed, refused)
     findings = sheet.findings(work.concepts, _settings(work, arguments))
-    _keep_pictures(work, sheet)
+    _illustrate(work, sheet)
     complete = not failed and not refused
     return findings, "finished" if complete else "failed"
 
@@ -314,30 +313,23 @@ def _key(name: str) -> str:
     return "".join(sign if sign.isalnum() or sign in " /_-." else "_" for sign in name)
 
 
-def _keep_pictures(work: Work, sheet: Sheet) -> None:
-    """Copies of a few drawings beside the table: a folder per variant, in the table's order. Raises StorageError."""
-    home = work.output.root / "tables" / work.table.name / PICTURES
-    shutil.rmtree(home, ignore_errors=True)
-    order = [variant.name for variant in work.table.variants]
-    found = pictures_of(sheet, work.concepts[:PICTURED], PICTURES_EACH)
-    try:
-        for (variant, concept), files in found.items():
-            folder = home / f"{order.index(variant):02d}-{variant}"
-            folder.mkdir(parents=True, exist_ok=True)
-            for number, file in enumerate(files):
-                shutil.copyfile(file, folder / f"{concept}-{number}.png")
-    except OSError as error:
-        raise StorageError(f"cannot keep pictures in '{home}' ({error.strerror}): check the disk") from error
+def _illustrate(work: Work, sheet: Sheet) -> None:
+    folder = work.output.root / "tables" / work.table.name
+    keep_pictures(folder, sheet, work.concepts)
+    refused = _refused(work.plan)
+    readable = [concept for concept in work.concepts if concept not in refused]
+    if work.table.attends and readable:
+        config = work.config
+        backbone = load_backbone(config.backbone, answer_start=config.answer_start, precision=config.precision)
+        record = Catalog.open(work.data).concept(readable[0])
+        keep_overlays(folder, work.table, record, work.runs, backbone, work.output)
 
 
 def grid(findings: Findings) -> Grid:
-    """The table for a terminal."""
-    made = Grid("variant", *findings.columns, title=f"{findings.source}: {findings.title.lower()}")
-    for line in findings.lines:
-        cells = []
-        for column in findings.columns:
-            cell = line.cells[column]
-            cells.append(cell.text + (f" [{cell.paper:g}]" if cell.paper is not None else ""))
-        made.add_row(line.name, *(cell.replace("[", "\\[") for cell in cells))
-    made.caption = "ours, and in brackets the paper's"
+    """The table for a terminal: scores downwards, because variants are fewer than scores or have short names."""
+    made = Grid("score", *(line.name for line in findings.lines), title=f"{findings.source}: {findings.title.lower()}")
+    for column in findings.columns:
+        cells = [line.cells[column] for line in findings.lines]
+        made.add_row(column, *(cell.text + ("" if cell.paper is None else f" ({cell.paper:g})") for cell in cells))
+    made.caption = "ours with half a 95 % interval, and in brackets the paper's"
     return made

@@ -106,6 +106,8 @@ class Beats:
             return _absent(self)
         enough = gain.mean >= self.by - ROUNDING if self.by else gain.mean > 0
         said = f"{_shown(high)} and {_shown(low)}; paired difference {_shown(gain, signed=True)}"
+        if gain.half is not None and abs(gain.mean) <= gain.half:
+            said += ", which may be nothing"
         if not self.clearly:
             return Finding(claim=self.text, holds=enough, said=said)
         clear = apart(high, low)

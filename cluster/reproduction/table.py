@@ -64,7 +64,12 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One of the paper's findings. `exam` says how rows are examined; `source` where the paper has it."""
+    """One of the paper's findings.
+
+    source   where the paper has it
+    exam     how rows are examined
+    attends  whether the page shows where the variants' tokens look in a photo
+    """
 
     name: str
     title: str
@@ -75,6 +80,7 @@ class Table:
     plot: Plot
     notes: tuple[str, ...] = ()
     exam: ExamSettings | AbilitySettings = TOYLAND_EXAM
+    attends: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:

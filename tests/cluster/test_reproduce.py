@@ -1,6 +1,5 @@
 """Reproduced tables: their data are consistent, and the whole way from runs to the page goes on where it was interrupted."""
 
-import json
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec

@@ -151,6 +151,18 @@ class Drawing:
     trace: dict[int, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Where the text of a question looks in its picture, for pictures of it.
+
+    weights_LHTN  float32 [layers, heads, T, N]  attention of each text place to each image code; the rest is on other places
+    learned_T     bool [T]                       text places that are learned rows
+    """
+
+    weights_LHTN: Tensor
+    learned_T: Tensor
+
+
 class Backbone(Protocol):
     """A frozen unified model. All tensors it returns are detached unless stated."""
 

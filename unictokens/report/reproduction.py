@@ -1,6 +1,7 @@
 """`reproduction.html`: every reproduced table of a folder on one page without outside links."""
 
 import base64
+import json
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 PAGE_FILE = "reproduction.html"
 PLOT_FILE = "plot.png"
 PICTURES = "pictures"
-OVERLAYS = "attention"
+OVERLAYS, CAPTIONS = "attention", "captions.json"
 MORE_STYLE = """
 .plot { max-width:100%; border-radius:10px; background:#fff; margin:14px 0 4px } td.paper,th.paper { color:var(--soft) }
 .claims { list-style:none; padding:0 } .claims li { margin:7px 0 } .claims .badge { margin-right:8px; white-space:nowrap }
@@ -157,12 +158,22 @@ def _pictures(folder: Path) -> str:
 
 
 def _overlays(folder: Path) -> str:
-    """Attention overlays kept as attention/<order>-<what>.png."""
-    files = sorted((folder / OVERLAYS).glob("*.png"))
-    if not files:
+    """Attention overlays, which attention/captions.json lists by row with a caption each."""
+    path = folder / OVERLAYS / CAPTIONS
+    if not path.is_file():
         return ""
-    shown = "".join(picture(file, _words(file.stem)) for file in files)
-    return f'<h3>Where the concept\'s tokens look in a photo</h3><div class="row">{shown}</div>'
+    try:
+        rows: dict[str, dict[str, str]] = json.loads(path.read_bytes())
+        shown = "".join(
+            f'<p class="soft note">{escape(title)}</p><div class="row">'
+            + "".join(picture(path.parent / file, caption) for file, caption in files.items())
+            + "</div>"
+            for title, files in rows.items()
+        )
+    except (OSError, ValueError, AttributeError) as error:
+        log.warning("'%s' is damaged: %s", path, error)
+        return ""
+    return f"<h3>Where the concept looks in a photo</h3>{shown}"
 
 
 def _words(name: str) -> str:

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from unictokens.backbones.base import (
     WHOLE,
     AnswerRequest,
+    Attention,
     BackboneInfo,
     Decoding,
     Drawing,
@@ -21,7 +22,8 @@ from unictokens.backbones.base import (
     UnderstandingSample,
 )
 from unictokens.backbones.showo.answering import Answering
-from unictokens.backbones.showo.batch import ShowOBatch, generation_block, understanding_block
+from unictokens.backbones.showo.attention import understanding_mask
+from unictokens.backbones.showo.batch import ShowOBatch, concept_table, generation_block, understanding_block
 from unictokens.backbones.showo.config import ShowOConfig
 from unictokens.backbones.showo.drawing import DrawingTask
 from unictokens.backbones.showo.image_tokenizer import Magvit
@@ -200,6 +202,22 @@ class ShowO:
             generator,
             on_token,
         )
+
+    @torch.no_grad()
+    def attention(self, request: AnswerRequest, bank: ConceptBank) -> Attention:
+        """Where a question's text looks in its picture while it is read, up to the place that decides the answer's first word."""
+        codes_N = self.black_codes_N if request.codes_N is None else request.codes_N
+        prefix = self.sequences.image_prefix(self.sequences.code_ids(codes_N))
+        ids_1T = torch.tensor(
+            [[*prefix, *self.sequences.question(request.question, self.answer_start)]], device=self.device
+        )
+        concepts_1S = concept_table([request.concepts]).to(self.device)
+        x_1TD = self.language_model.embed(ids_1T, bank.to(self.device), concepts_1S)
+        mask = understanding_mask(len(prefix), ids_1T.shape[1]).to(self.device)
+        layers = self.language_model.attention_weights(x_1TD, mask)
+        # The prefix is task, start of image, codes, end of image.
+        weights_LHTN = torch.stack([w_1HTT[0, :, len(prefix) :, 2 : len(prefix) - 1] for w_1HTT in layers]).cpu()
+        return Attention(weights_LHTN, (ids_1T[0, len(prefix) :] >= self.vocabulary.size).cpu())
 
     def generate(self, requests: Sequence[GenerationRequest], bank: ConceptBank, sampling: Sampling) -> list[Drawing]:
         """One drawing per request; its seed alone decides its random numbers."""

@@ -173,6 +173,19 @@ class LanguageModel(nn.Module):
         output = self._run(x_BTD, mask, positions, output_hidden_states=True)
         return output.last_hidden_state, tuple(output.hidden_states[layer] for layer in layers)
 
+    def attention_weights(self, x_BTD: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Attention weights float32 [B, H, T, T] of every layer, rows sum to one.
+
+        The fast kernels never have them, so this pass alone computes attention in plain operations.
+        """
+        config, usual = self.showo.config, self.attention
+        try:
+            self.attention = config._attn_implementation = "eager"
+            output = self._run(x_BTD, mask, None, output_attentions=True)
+        finally:
+            self.attention = config._attn_implementation = usual
+        return tuple(weights_BHTT.float() for weights_BHTT in output.attentions)
+
     def _run(
         self, x_BTD: Tensor, mask: Tensor, positions: Tensor | None, past: KeyValues | None = None, **asked: bool
     ) -> Any:
