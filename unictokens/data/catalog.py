@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from unictokens.concepts.names import check_name
 from unictokens.data.folder import BLACK, DatasetFolder, shown
 from unictokens.data.forms import ConceptInfo, read_conditions, read_dialogues, read_exam, read_template
-from unictokens.data.records import ConceptRecord, Dialogue
+from unictokens.data.records import ConceptRecord, Dialogue, Kind
 from unictokens.errors import ConceptError, DataError
 
 STAGES = ("stage_1", "stage_3")
@@ -102,6 +102,19 @@ class Catalog:
     def templates(self) -> dict[str, tuple[str, ...]]:
         """Question wordings of `template.json` by group; empty without the file. Raises DataError."""
         return read_template(self.folder, "template.json") if self.folder.has("template.json") else {}
+
+    def evaluation_prompts(self, kind: Kind) -> tuple[str, ...]:
+        """Drawing prompts of `prompts_to_eval.json` for a kind of concept, "<sks>" where it stands; none without the file.
+
+        Raises DataError for a file without this kind.
+        """
+        path = "prompts_to_eval.json"
+        if not self.folder.has(path):
+            return ()
+        by_kind = self.folder.read(path, dict[str, list[str]])
+        if kind not in by_kind:
+            raise DataError(f"'{self.root / path}' has no prompts under '{kind}': add them, or delete the file")
+        return tuple(by_kind[kind])
 
     def _require(self, name: str) -> None:
         if name not in self.names:

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
-from unictokens.errors import DataError, DependencyError
+from unictokens.encoders.base import digest
+from unictokens.errors import CheckpointError, DataError, DependencyError
 
 log = logging.getLogger(__name__)
 
@@ -24,37 +26,68 @@ STEP = 64
 class InsightFace:
     """Detector and ArcFace encoder, opened on construction.
 
-    Raises DependencyError without the library or without its model files, naming the folder that must hold them.
+    Raises DependencyError without the library or without its model files, naming the folder that must hold them, CheckpointError
+    for model files that are damaged or lack the detector or the encoder.
     """
 
     def __init__(self, folder: Path = MODEL_FOLDER) -> None:
-        folder = folder.expanduser()
-        setting = (
-            "or choose another start for persons, for example stages.bootstrap.initial_person.generation=kmeans_images"
-        )
-        if not list(folder.glob("*.onnx")):
-            raise DependencyError(f"face model folder '{folder}' has no .onnx files: put antelopev2 there, {setting}")
+        folder = model_folder(folder.expanduser())
+        files = sorted(folder.glob("*.onnx"))
+        if not files:
+            raise DependencyError(
+                f"face model folder '{folder}' has no .onnx files: put antelopev2 there, or choose another start for persons, "
+                "for example stages.bootstrap.initial_person.generation=kmeans_images"
+            )
         try:
             from insightface.app import FaceAnalysis
         except ModuleNotFoundError as error:
             raise DependencyError(
-                f"starting rows from faces needs the library '{error.name}': pip install insightface onnxruntime, {setting}"
+                f"faces need the library '{error.name}': pip install insightface onnxruntime, or choose another start for "
+                "persons, for example stages.bootstrap.initial_person.generation=kmeans_images"
             ) from error
-        self._faces: Any = FaceAnalysis(name=folder.name, root=str(folder.parent.parent))
-        self._faces.prepare(ctx_id=0, det_size=(DETECTION_SIZE, DETECTION_SIZE))
+        self.name = f"face {folder.name}@{digest(files)}"
+        try:
+            # insightface downloads models of a name that it does not find; a folder's path it takes as it is.
+            self._faces: Any = FaceAnalysis(name=str(folder), allowed_modules=["detection", "recognition"])
+            self._faces.prepare(ctx_id=0, det_size=(DETECTION_SIZE, DETECTION_SIZE))
+        except Exception as error:  # onnxruntime's errors have no common base of their own
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            raise CheckpointError(
+                f"'{folder}' has face models that cannot be opened ({reason}): get them again"
+            ) from error
+        if "recognition" not in self._faces.models:
+            raise CheckpointError(f"'{folder}' has no ArcFace model: add glintr100.onnx of antelopev2")
 
     def embed(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Raw vectors float32 [pictures, 512] of the largest faces; raises DataError for a picture without a face."""
-        return torch.stack([self._largest(number, picture) for number, picture in enumerate(pictures)])
+        found = []
+        for number, picture in enumerate(pictures):
+            vector_E = self._largest(portrait_size(picture))
+            if vector_E is None:
+                raise DataError(
+                    f"training picture {number} shows no face: replace it, or start persons from kmeans_images"
+                )
+            found.append(vector_E)
+        return torch.stack(found)
 
-    def _largest(self, number: int, picture: Image.Image) -> Tensor:
+    def faces(self, pictures: Sequence[Image.Image]) -> list[Tensor | None]:
+        """Unit vectors float32 [512] of the largest faces of pictures as they are; None for one without a face."""
+        found = [self._largest(picture) for picture in pictures]
+        return [None if vector_E is None else functional.normalize(vector_E, dim=0) for vector_E in found]
+
+    def _largest(self, picture: Image.Image) -> Tensor | None:
         # The models were trained on OpenCV's channel order.
-        pixels_HWC = np.ascontiguousarray(np.array(portrait_size(picture))[:, :, ::-1])
-        found = self._faces.get(pixels_HWC)
+        found = self._faces.get(np.ascontiguousarray(np.array(picture)[:, :, ::-1]))
         if not found:
-            raise DataError(f"training picture {number} shows no face: replace it, or start persons from kmeans_images")
+            return None
         largest = max(found, key=lambda face: (face.bbox[2] - face.bbox[0]) * (face.bbox[3] - face.bbox[1]))
         return torch.from_numpy(np.asarray(largest.embedding, dtype=np.float32))
+
+
+def model_folder(folder: Path) -> Path:
+    """The folder with the models: the published archive of antelopev2 has them one folder deeper than it should."""
+    inner = folder / folder.name
+    return inner if not list(folder.glob("*.onnx")) and list(inner.glob("*.onnx")) else folder
 
 
 def portrait_size(picture: Image.Image) -> Image.Image:

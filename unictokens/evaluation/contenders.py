@@ -14,11 +14,15 @@ from unictokens.pipeline import Pipeline
 NAMES = ("tokens", "nothing", "text")
 """tokens: the concept's own rows. nothing: its name is a word like any other. text: a description in place of tokens ("TP" in
 the paper's tables)."""
+INVERSION = "inversion"
+"""Rows of textual inversion, learned from drawing alone: what unified training must beat."""
+REAL = "real"
+"""The training photos themselves, each beside the others: how alike pictures of the concept can be. They sit no exam."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Answers and draws in one of the ways of `NAMES`.
+    """Answers and draws in one of the ways of `NAMES`, or as "inversion".
 
     before    said before every question
     stands    what is written for the concept's name in drawing prompts, None for the name itself
@@ -39,8 +43,8 @@ class Contender:
 
 
 def contender(name: str, backbone: Backbone, bundle: ConceptBundle | None, record: ConceptRecord) -> Contender:
-    """The contender of that name; only "tokens" needs a bundle. Raises ConceptError for one of another backbone."""
-    if name == "tokens":
+    """The contender of that name; only those with rows, "tokens" and "inversion", need a bundle. Raises ConceptError for one of another backbone."""
+    if name in ("tokens", INVERSION):
         assert bundle is not None
         return Contender(name, Pipeline(backbone, [bundle]))
     bare = Pipeline(backbone, [])

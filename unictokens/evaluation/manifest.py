@@ -4,6 +4,7 @@
     answers.jsonl     an `Answer` a line
     drawings.jsonl    a `Drawing` a line; images/ has their PNGs
     verdicts.jsonl    a `Verdict` a line, with the judge's raw words
+    measures.jsonl    a `Measure` a line, what an encoder says of one picture
 
 Scores are computed from these files alone, so they can be computed again without the model. What is there is not made again:
 an examination that was interrupted goes on.
@@ -83,8 +84,37 @@ class Verdict:
     created: str = ""
 
 
-Entry = TypeVar("Entry", Answer, Drawing, Verdict)
-FILES: Mapping[type, str] = {Answer: "answers.jsonl", Drawing: "drawings.jsonl", Verdict: "verdicts.jsonl"}
+Metric = Literal["clip-i", "clip-t", "dino", "face"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """How similar `subject` (a drawing's file, or a training photo's path in the dataset) is to its references.
+
+    encoder  with the hash of its weights, see `PictureEncoder.name`
+    value    a cosine in [-1, 1]; None where there is none, and then `why`
+    mode     "correct" or "paper_compat", see `similarity`
+    The subject `ALL` with a reason says that the whole metric could not be measured.
+    """
+
+    __pydantic_config__ = STRICT
+    encoder: str
+    metric: Metric
+    mode: Literal["correct", "paper_compat"]
+    subject: str
+    value: Annotated[float, Field(ge=-1.001, le=1.001)] | None
+    why: str = ""
+    created: str = ""
+
+
+ALL = "*"
+Entry = TypeVar("Entry", Answer, Drawing, Verdict, Measure)
+FILES: Mapping[type, str] = {
+    Answer: "answers.jsonl",
+    Drawing: "drawings.jsonl",
+    Verdict: "verdicts.jsonl",
+    Measure: "measures.jsonl",
+}
 
 
 class Manifest:
@@ -96,6 +126,7 @@ class Manifest:
         self.answers = self._read(Answer)
         self.drawings = self._read(Drawing)
         self.verdicts = self._read(Verdict)
+        self.measures = self._read(Measure)
 
     @classmethod
     def begin(cls, folder: Path, header: Header) -> "Manifest":
@@ -129,6 +160,12 @@ class Manifest:
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Write entries at the end of their file. Raises StorageError."""
+        lists: dict[type, list[Any]] = {
+            Answer: self.answers,
+            Drawing: self.drawings,
+            Verdict: self.verdicts,
+            Measure: self.measures,
+        }
         for entry in entries:
             path = self.folder / FILES[type(entry)]
             try:
@@ -136,8 +173,7 @@ class Manifest:
                     file.write(json.dumps(dataclasses.asdict(entry)) + "\n")
             except OSError as error:
                 raise storage_error(error, path) from error
-            kept: list[Any] = {Answer: self.answers, Drawing: self.drawings, Verdict: self.verdicts}[type(entry)]
-            kept.append(entry)
+            lists[type(entry)].append(entry)
 
     def add_drawing(self, group: Group, prompt: str, seed: int, picture: Image.Image) -> None:
         """Keep a picture. Raises StorageError."""

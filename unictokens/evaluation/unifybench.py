@@ -8,11 +8,12 @@ from unictokens import __version__
 from unictokens.backbones.base import Backbone
 from unictokens.concepts.bundle import ConceptBundle
 from unictokens.data.records import ConceptRecord
-from unictokens.evaluation.contenders import contender
+from unictokens.evaluation.contenders import INVERSION, REAL, contender
 from unictokens.evaluation.exam import ExamSettings, examine
 from unictokens.evaluation.judges import Judge, judge_all
 from unictokens.evaluation.manifest import Header, Manifest
 from unictokens.evaluation.score import Mode, Score, Scores, judged, subjects, understanding_scores
+from unictokens.evaluation.similarity import similarity_scores
 
 JUDGED = {"vqa score": "vqa", "qa score": "text_only", "knowledge score": "knowledge"}
 """Columns that a judge fills, and what it looks at for each."""
@@ -22,8 +23,9 @@ JUDGED = {"vqa score": "vqa", "qa score": "text_only", "knowledge score": "knowl
 class Bench:
     """An examination of one published concept.
 
-    prompts  evaluation prompts for drawings, with "<sks>" for the concept
-    created  UTC, ISO 8601, given by the caller
+    prompts    evaluation prompts for drawings, with "<sks>" for the concept
+    created    UTC, ISO 8601, given by the caller
+    inversion  the same concept learned by textual inversion and its version, for the contender of that name
     """
 
     backbone: Backbone
@@ -34,16 +36,18 @@ class Bench:
     settings: ExamSettings
     mode: Mode
     created: str
+    inversion: tuple[ConceptBundle, int] | None = None
 
     def hold(self, name: str, folder: Path, tell: Callable[[str], None] = lambda text: None) -> Manifest:
         """Examine the contender `name` into `folder`, or go on where that stopped.
 
         Raises DataError for tests that are missing or damaged and for a folder of another examination, StorageError.
         """
+        bundle, version = (self.bundle, self.version) if name != INVERSION or not self.inversion else self.inversion
         header = Header(
             contender=name,
             concept=self.record.name,
-            version=self.version,
+            version=version,
             backbone=self.backbone.info.name,
             fingerprint=self.backbone.info.fingerprint,
             dataset_digest=self.record.digest(),
@@ -53,7 +57,9 @@ class Bench:
             created=self.created,
         )
         manifest = Manifest.begin(folder, header)
-        sitter = contender(name, self.backbone, self.bundle, self.record)
+        if name == REAL:
+            return manifest
+        sitter = contender(name, self.backbone, bundle, self.record)
         examine(sitter, self.record, self.prompts, self.settings, manifest, lambda text: tell(f"{name}: {text}"))
         return manifest
 
@@ -64,7 +70,7 @@ def scores(manifest: Manifest, judge: str | None) -> Scores:
     for column, kind in JUDGED.items():
         asked = subjects(manifest, kind)
         found[column] = Score(None, 0, "no judge was asked") if judge is None else judged(manifest, judge, asked)
-    return found
+    return found | similarity_scores(manifest)
 
 
 def rule(

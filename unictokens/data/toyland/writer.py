@@ -13,6 +13,7 @@ from PIL import Image
 from unictokens.atomic import new_folder, storage_error
 from unictokens.data.toyland import samples
 from unictokens.data.toyland.grammar import RECOGNITION
+from unictokens.data.toyland.prompts import EVALUATION_PROMPTS
 from unictokens.data.toyland.renderer import render, subject_box
 from unictokens.data.toyland.roster import NAMES, roster, strangers
 from unictokens.data.toyland.samples import Album, Shot
@@ -51,6 +52,7 @@ def write_dataset(folder: Path, seed: int = 0, concepts: int = len(NAMES), size:
         _write_json(root / "concepts_list.json", names)
         files = [f"{at}.png" for at in range(TRAIN_PHOTOS)]
         _write_json(root / "concept/train/train_images.json", dict.fromkeys(names, files))
+        _write_json(root / "prompts_to_eval.json", EVALUATION_PROMPTS)
         _write_json(root / "template.json", {"recognition": [wording.format(who="<sks>") for wording in RECOGNITION]})
         for at, subject in enumerate(subjects):
             _write_concept(root, subject, crowd, size, seed, at)
