@@ -9,8 +9,7 @@ The same command goes on where an earlier one stopped; what is finished is not m
 """
 
 import argparse
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +24,11 @@ from cluster.job import WIDTH, JobSettings, lane_count, ray_session, run_job
 from cluster.plan import JobPlan, plan_runs
 from cluster.queue import RunStatus
 from cluster.reproduction.collect import Sheet
-from cluster.reproduction.examiner import JUDGE, ExaminerSettings, hold_all, is_done
+from cluster.reproduction.examiner import ExaminerSettings, hold_all
 from cluster.reproduction.illustrations import keep_overlays, keep_pictures
 from cluster.reproduction.table import Table
 from cluster.reproduction.tables import TABLES
-from cluster.reproduction.tasks import ExamTask, Place, tasks_of
+from cluster.reproduction.tasks import JUDGE, ExamTask, Looks, Place, tasks_of
 from cluster.summary import Summary
 from unictokens import __version__
 from unictokens.backbones import load_backbone
@@ -39,16 +38,16 @@ from unictokens.cli.shell import FAILED, INTERRUPTED, OK
 from unictokens.config import RunConfig, config_hash, override
 from unictokens.data.catalog import Catalog
 from unictokens.data.toyland.writer import write_dataset
-from unictokens.errors import ConfigError, DataError, DependencyError
+from unictokens.errors import ConfigError, DependencyError, StorageError
 from unictokens.learn import Output, RunPlan
 from unictokens.report.findings import Findings, save_findings
 from unictokens.report.plots import draw
 from unictokens.report.reproduction import PLOT_FILE, write_page
+from unictokens.tracking.base import Status
 from unictokens.tracking.mlflow_tracker import MlflowRun, open_run, shown, sqlite_uri
 
 OUT = Path("reproduction")
-OFF = "off"
-PROMPTS_FILE = "prompts_to_eval.json"
+OFF, NONE = "off", "none"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +59,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=OUT, help=f"output folder ({OUT})")
     parser.add_argument("--lanes", type=int, default=0, help="workers (one per GPU; without, one per core, at most 4)")
     parser.add_argument("--pack", type=int, default=WIDTH, help=f"runs that a worker trains together ({WIDTH})")
+    parser.add_argument(
+        "--clip",
+        default="toyland",
+        metavar="NAME|DIR",
+        help=f"for clip-i and clip-t, as in evaluate (the one for Toyland); or {NONE}",
+    )
+    parser.add_argument("--dino", type=Path, metavar="DIR", help="a vision transformer's folder, for dino")
+    parser.add_argument("--faces", type=Path, metavar="DIR", help="a face encoder's folder, for face")
     parser.add_argument("--previews", action="store_true", help="also draw and ask while training, as `train` does")
     parser.add_argument(
         "--tracking-uri", default="", metavar="URI", help=f"MLflow (OUT/mlflow.db by default); '{OFF}' for none"
@@ -85,7 +92,7 @@ class Work:
     @property
     def left(self) -> list[ExamTask]:
         """Examinations that are not complete, each once."""
-        return [task for task in {each.folder: each for each in self.tasks.values()}.values() if not is_done(task)]
+        return [task for task in {each.folder: each for each in self.tasks.values()}.values() if not task.done]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -108,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     console.print(_opening(work))
     uri = None if arguments.tracking_uri == OFF else arguments.tracking_uri or sqlite_uri(arguments.out)
     tracking = None if uri is None else open_run(uri, _name(work), tags={"table": work.table.name, "data": data.name})
-    status = "failed"
+    status: Status = "failed"
     try:
         findings, status = _reproduce(console, work, arguments, uri, tracking)
         if findings is None:
@@ -124,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
         return OK if status == "finished" else FAILED
     finally:
         if tracking is not None:
-            tracking.close(status)  # type: ignore[arg-type]
+            _tell(console, lambda: tracking.close(status))
 
 
 def _plan(table: Table, config: RunConfig, data: Path, arguments: argparse.Namespace) -> Work:
@@ -142,25 +149,19 @@ def _plan(table: Table, config: RunConfig, data: Path, arguments: argparse.Names
     known |= {(skip.plan.concept, skip.plan.config_hash): skip.plan for skip in plan.skipped}
     found = {place: known.get((place[1], config_hash(each))) for place, each in wanted.items()}
     runs = {place: run for place, run in found.items() if run is not None}
-    prompts = {concept: _prompts(catalog, concept) for concept in concepts if concept not in _refused(plan)}
-    tasks = tasks_of(table, runs, list(prompts), seeds, config, prompts, output)
+    readable = [concept for concept in concepts if concept not in _refused(plan)]
+    prompts = {concept: catalog.evaluation_prompts(catalog.concept(concept).kind) for concept in readable}
+    looks = Looks(None if arguments.clip == NONE else arguments.clip, _folder(arguments.dino), _folder(arguments.faces))
+    tasks = tasks_of(table, runs, readable, seeds, config, prompts, output, looks)
     return Work(table, config, concepts, seeds, output, data, plan, runs, tasks)
+
+
+def _folder(path: Path | None) -> Path | None:
+    return None if path is None else path.absolute()
 
 
 def _refused(plan: JobPlan) -> dict[str, str]:
     return {refusal.concept: refusal.reason for refusal in plan.refused}
-
-
-def _prompts(catalog: Catalog, concept: str) -> tuple[str, ...]:
-    """The dataset's evaluation prompts for this kind of concept; none where it has none. Raises DataError for a damaged file."""
-    path = catalog.root / PROMPTS_FILE
-    if not path.is_file():
-        return ()
-    try:
-        prompts = json.loads(path.read_bytes())[catalog.concept(concept).kind]
-        return tuple(str(prompt) for prompt in prompts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"'{path}' has no list of prompts for this kind of concept ({error}): write one") from error
 
 
 def _opening(work: Work) -> str:
@@ -181,7 +182,7 @@ def _name(work: Work) -> str:
 
 def _reproduce(
     console: Console, work: Work, arguments: argparse.Namespace, uri: str | None, tracking: MlflowRun | None
-) -> tuple[Findings | None, str]:
+) -> tuple[Findings | None, Status]:
     """Train, examine, collect; None for the findings when the training was stopped."""
     engine = EngineSettings.of(work.config)
     failed: dict[Path, str] = {}
@@ -287,8 +288,16 @@ def _publish(console: Console, work: Work, findings: Findings, tracking: MlflowR
         console.print(str(error), style="red", markup=False)
     page = write_page(work.output.root)
     if tracking is not None:
-        _track(tracking, findings, [*files, page])
+        _tell(console, lambda: _track(tracking, findings, [*files, page]))
     return page
+
+
+def _tell(console: Console, send: Callable[[], None]) -> None:
+    """Send a last word to the tracker; that it is away, or has another word already, does not cost the table."""
+    try:
+        send()
+    except StorageError as error:
+        console.print(f"not tracked: {error}", style="red", markup=False)
 
 
 def _track(tracking: MlflowRun, findings: Findings, files: Sequence[Path]) -> None:

@@ -7,9 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cluster.reproduction.examiner import JUDGE, is_done
 from cluster.reproduction.table import Column, Table, Variant
-from cluster.reproduction.tasks import ABILITY_FILE, ExamTask, Place
+from cluster.reproduction.tasks import ABILITY_FILE, JUDGE, ExamTask, Place
 from unictokens.errors import DataError, StorageError
 from unictokens.evaluation.ability import AbilitySettings
 from unictokens.evaluation.interval import Values, estimate
@@ -87,7 +86,7 @@ class Sheet:
         found: dict[str, list[float]] = {}
         why = ""
         for place, task in self.tasks.items():
-            if (place.variant, place.stage) != (variant.name, stage) or not is_done(task):
+            if (place.variant, place.stage) != (variant.name, stage) or not task.held:
                 continue
             score = scores_of(task).get(column.name, Score(None, 0, NOT_OURS))
             if score.value is None:
@@ -104,7 +103,7 @@ class Sheet:
             if name == variant.name
         ]
         for place, task in self.tasks.items():
-            if place.variant == variant.name and not is_done(task):
+            if place.variant == variant.name and not task.held:
                 reason = self.failed.get(task.folder, "not examined yet: run the same command again")
                 missing.append(f"{place.concept}, seed {place.seed}: {reason}")
         missing = list(dict.fromkeys(missing))
@@ -134,7 +133,7 @@ def pictures_of(sheet: Sheet, concepts: Sequence[str], count: int) -> dict[tuple
     found: dict[tuple[str, str], list[Path]] = {}
     for place, task in sheet.tasks.items():
         key = (place.variant, place.concept)
-        if place.concept not in concepts or key in found or not is_done(task) or isinstance(task.exam, AbilitySettings):
+        if place.concept not in concepts or key in found or not task.held or isinstance(task.exam, AbilitySettings):
             continue
         try:
             manifest = Manifest.open(task.folder)

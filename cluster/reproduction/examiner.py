@@ -1,6 +1,5 @@
 """Holds examinations, one after the other, with one loaded backbone; and a pool of such examiners on a machine's cores or GPUs."""
 
-import json
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from cluster.engines import EngineSettings
-from cluster.reproduction.tasks import ABILITY_FILE, DONE_FILE, ExamTask
+from cluster.reproduction.tasks import ABILITY_FILE, DONE_FILE, ExamTask, Looks
 from unictokens.atomic import write_json
 from unictokens.backbones import load_backbone
 from unictokens.backbones.base import Backbone
@@ -21,6 +20,7 @@ from unictokens.concepts.bundle import ConceptBundle
 from unictokens.data.catalog import Catalog
 from unictokens.evaluation.ability import AbilitySettings, measure_ability
 from unictokens.evaluation.exam import ExamSettings
+from unictokens.evaluation.similarity import Encoders, look, open_encoders
 from unictokens.evaluation.toyland_judge import ToylandJudge
 from unictokens.evaluation.toyland_reader import ToylandReader
 from unictokens.evaluation.unifybench import Bench, rule
@@ -30,9 +30,6 @@ from unictokens.training.pack import OWN_FAULTS
 
 log = logging.getLogger(__name__)
 
-JUDGE = ToylandJudge.name
-MADE = {"judge": JUDGE}
-"""What a finished examination has beside answers and drawings; one that lacks something of it is gone through again."""
 POLL_SECONDS = 0.5
 ATTEMPTS = 2
 """How often an examination is begun whose process dies."""
@@ -53,14 +50,6 @@ class ExaminerSettings:
     gpus: int
 
 
-def is_done(task: ExamTask) -> bool:
-    """Whether nothing of an examination is left to make."""
-    try:
-        return json.loads((task.folder / DONE_FILE).read_bytes()) == MADE
-    except (OSError, ValueError):
-        return False
-
-
 class Examiner:
     """Loads when first asked; `sit` never raises for what an examination's own data, rows or disk refuse."""
 
@@ -68,6 +57,7 @@ class Examiner:
         torch.set_num_threads(settings.cpus)
         self._settings = settings
         self._device = "cuda" if settings.gpus else "cpu"
+        self._opened: dict[Looks, Encoders] = {}
 
     def sit(self, task: ExamTask) -> str:
         """Hold an examination or go on with it; "" when it is complete, else the reason, in one line."""
@@ -84,11 +74,13 @@ class Examiner:
             fingerprint = self._backbone.info.fingerprint
             columns = {column: asdict(share) for column, share in shares.items()}
             write_json(task.folder / ABILITY_FILE, {"backbone": fingerprint, "columns": columns})
+            opened: list[str] = []
         else:
-            self._examine(task, task.exam)
-        write_json(task.folder / DONE_FILE, MADE)
+            opened = self._examine(task, task.exam)
+        write_json(task.folder / DONE_FILE, task.made(opened))
 
-    def _examine(self, task: ExamTask, exam: ExamSettings) -> None:
+    def _examine(self, task: ExamTask, exam: ExamSettings) -> list[str]:
+        """Returns the names of the encoders that have seen the drawings."""
         record = self._catalog.concept(task.concept)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         bench = Bench(
@@ -104,6 +96,17 @@ class Examiner:
         manifest = bench.hold(task.contender, task.folder)
         for reason in rule({task.contender: manifest}, record, self._judge, created, lambda text: None):
             log.warning("without a verdict in '%s': %s", task.folder, reason)
+        if task.looks is None:
+            return []
+        encoders = self._encoders(task.looks)
+        look({task.contender: manifest}, record, encoders, created)
+        opened = {"clip": encoders.clip, "dino": encoders.dino, "faces": encoders.face}
+        return [name for name, encoder in opened.items() if not isinstance(encoder, str)]
+
+    def _encoders(self, looks: Looks) -> Encoders:
+        if looks not in self._opened:
+            self._opened[looks] = open_encoders(looks.clip, looks.dino, looks.faces, self._device)
+        return self._opened[looks]
 
     def _bundle(self, task: ExamTask) -> ConceptBundle | None:
         if task.plan is None:

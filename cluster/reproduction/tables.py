@@ -11,6 +11,12 @@ NOTHING = Variant(
 TEXT = Variant(
     name="text prompt", contender="text", note="a description and the facts in place of tokens, no training ('TP')"
 )
+REAL = Variant(
+    name="real photos",
+    contender="real",
+    paper={"clip-i": 0.832, "dino": 0.728, "face": 0.739, "knowledge clip-i": 0.832},
+    note="each training photo beside the others; the paper's numbers are of its Table 1, where a photo is also compared with itself",
+)
 PAPER_NOTE = (
     "The paper's numbers are of Show-o (1.3 B) on photographs, ours of the small base in Toyland: directions can be compared, "
     "numbers cannot."
@@ -40,6 +46,7 @@ STAGES = Table(
     variants=(
         NOTHING,
         TEXT,
+        REAL,
         Variant(
             name="stage 1",
             stage="warmup",
@@ -276,10 +283,10 @@ FORGETTING = Table(
     notes=(
         PAPER_NOTE,
         INTERVALS,
-        "The base's weights never change (their hash is part of every examination). 'questions' and 'drawings' do not name the "
-        "concept: its rows can change them only by winning in the output head, so that equality is nearly by construction.",
-        "'questions, introduced' is the test with teeth: the same questions about strangers' photos behind the concept's "
-        "introduction, as its owner would ask them.",
+        "The base's weights never change (their hash is part of every examination): without a concept in the prompt it is the very same "
+        "model, and there is nothing to measure. What is measured is the base with a concept loaded.",
+        "'questions' and 'drawings' do not name the concept, but its rows stand in the output head, where they may win.",
+        "'questions, introduced' asks the same about strangers' photos behind the concept's introduction, as its owner would.",
         "GenEval, MMMU and POPE are the paper's benchmarks of photographs, which the small base cannot sit; MMMU and POPE are divided "
         "by 100 here.",
     ),

@@ -2,21 +2,33 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from cluster.reproduction.table import Table, Variant
 from unictokens.config import RunConfig
 from unictokens.evaluation.ability import AbilitySettings
 from unictokens.evaluation.exam import ExamSettings
+from unictokens.evaluation.toyland_judge import ToylandJudge
 from unictokens.learn import Output, RunPlan
 
 NO_SEED = 0
 """Of controls, which learn nothing."""
+JUDGE = ToylandJudge.name
 DONE_FILE = "done.json"
 ABILITY_FILE = "ability.json"
 DIGITS = 10
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Encoders that look at drawings, as `open_encoders` takes them; None where there is none."""
+
+    clip: str | None = "toyland"
+    dino: Path | None = None
+    faces: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +38,7 @@ class ExamTask:
     folder  where everything of it goes; the same examination of another table has the same one
     plan    the run whose rows are examined, None for a control
     stage   after which of its stages, "" for the last
+    looks   who measures its drawings, None for an examination without any
     """
 
     folder: Path
@@ -36,6 +49,29 @@ class ExamTask:
     stage: str
     exam: ExamSettings | AbilitySettings
     prompts: tuple[str, ...] = ()
+    looks: Looks | None = None
+
+    def made(self, opened: Collection[str]) -> dict[str, Any]:
+        """What `done.json` says of an examination whose drawings the encoders of these names have seen."""
+        looks = {} if self.looks is None else {name: str(value) for name, value in asdict(self.looks).items()}
+        return {"judge": JUDGE, "looks": {name: value for name, value in looks.items() if name in opened}}
+
+    @property
+    def held(self) -> bool:
+        """Whether it was gone through, so that it has scores."""
+        return self._said() is not None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to make: an encoder that could not be opened then may be there now."""
+        wanted = [name for name, value in ({} if self.looks is None else asdict(self.looks)).items() if value]
+        return self._said() == self.made(wanted)
+
+    def _said(self) -> Any:
+        try:
+            return json.loads((self.folder / DONE_FILE).read_bytes())
+        except (OSError, ValueError):
+            return None
 
 
 @dataclass(frozen=True)
@@ -56,12 +92,14 @@ def tasks_of(
     config: RunConfig,
     prompts: Mapping[str, tuple[str, ...]],
     output: Output,
+    looks: Looks,
 ) -> dict[Place, ExamTask]:
     """All examinations of a table by what they are for.
 
     plans    runs by (variant, concept, seed); what is missing there was refused and has no examination
     config   the base configuration: controls are examined on its backbone
     prompts  evaluation prompts by concept
+    looks    who measures drawings
     """
     found: dict[Place, ExamTask] = {}
     for variant in table.variants:
@@ -72,7 +110,8 @@ def tasks_of(
                     plan = plans.get((variant.name, concept, seed))
                     if variant.trained and plan is None:
                         continue
-                    asked = prompts.get(concept, ()) if isinstance(exam, ExamSettings) and exam.pure else ()
+                    draws = isinstance(exam, ExamSettings) and exam.pure + exam.knowledge + exam.portraits > 0
+                    asked = prompts.get(concept, ()) if draws else ()
                     place = Place(variant.name, stage, concept, seed)
                     found[place] = ExamTask(
                         folder=output.root / "exams" / _home(plan, variant, concept, stage, exam, config, asked),
@@ -83,6 +122,7 @@ def tasks_of(
                         stage=stage,
                         exam=exam,
                         prompts=asked,
+                        looks=looks if draws else None,
                     )
     return found
 

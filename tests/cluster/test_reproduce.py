@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,11 +10,14 @@ import pytest
 
 from cluster import reproduce
 from cluster.__main__ import main
+from cluster.engines import EngineSettings
 from cluster.reproduction.claims import About, AtLeast, Beats, GoTogether, Keeps, Leads, Rises
+from cluster.reproduction.collect import Sheet, pictures_of
+from cluster.reproduction.examiner import Examiner, ExaminerSettings
 from cluster.reproduction.table import Table
 from cluster.reproduction.tables import TABLES
-from cluster.reproduction.tasks import tasks_of
-from unictokens.config import PRESETS, config_hash
+from cluster.reproduction.tasks import Looks, Place, tasks_of
+from unictokens.config import PRESETS, config_hash, load_config, parse_settings
 from unictokens.data.catalog import Catalog
 from unictokens.errors import StorageError
 from unictokens.evaluation.exam import ExamSettings
@@ -117,7 +121,7 @@ def test_equal_rows_and_examinations_are_made_once_for_all_tables(toyland: Path,
         plans = {
             (each.name, "bo", 0): plan_run(record, each.config(config, 0)) for each in table.variants if each.trained
         }
-        tasks = tasks_of(table, plans, ["bo"], [0], config, {"bo": ("a <sks>",)}, Output(tmp_path))
+        tasks = tasks_of(table, plans, ["bo"], [0], config, {"bo": ("a <sks>",)}, Output(tmp_path), Looks())
         folders[name] = {(place.variant, place.stage): task.folder for place, task in tasks.items()}
     assert folders["stages"]["stage 3", ""] == folders["tokens"]["32 tokens", ""]
     assert (
@@ -222,6 +226,39 @@ def test_the_table_is_the_parent_of_its_job_in_tracking(reproduced: tuple[Path, 
     assert 0 <= parent.data.metrics["perception/rec"] <= 1
     assert {"table.json", "table.md", "plot.png"} <= {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert job.data.metrics["finished"] == 12
+
+
+@ray
+@pytest.mark.ray
+def test_rows_of_every_stage_draw_and_controls_need_none(
+    reproduced: tuple[Path, list[str], int], tiny_base: Path
+) -> None:
+    out, command, _ = reproduced
+    data, stages = Path(command[4]), TABLES["stages"]
+    record, output = Catalog.open(data).concept("bo"), Output(out)
+    table = replace(stages, exam=ExamSettings(max_tokens=4, pure=1, knowledge=1, portraits=1, steps=2))
+    config = load_config("demo", {**parse_settings(command[command.index("--set") + 1 :]), "backbone": str(tiny_base)})
+    plans = {
+        (each.name, "bo", 0): plan_run(record, each.config(config, 0))
+        for each in table.variants
+        if each.trained and not each.changed  # the other one was not trained here
+    }
+    tasks = tasks_of(table, plans, ["bo"], [0], config, {"bo": ("a <sks> in the snow",)}, output, Looks(clip=None))
+    engine = EngineSettings.of(config)
+    examiner = Examiner(ExaminerSettings(data=data, output=out, engine=engine, count=1, cpus=1, gpus=0))
+    assert not any(task.held for task in tasks.values())
+    assert {examiner.sit(task) for task in tasks.values()} == {""}
+    assert all(task.held and task.done for task in tasks.values())
+    found = Sheet(table, tasks, {}, {}).findings(["bo"], {})
+    lines = {line.name: line for line in found.lines}
+    for name in ("no concept", "stage 1", "stage 2", "stage 3"):
+        assert lines[name].cells["knowledge score"].mean is not None and lines[name].cells["clip-i"].mean is None
+        assert "none" in lines[name].cells["clip-i"].why
+    assert lines["stage 2 without 1"].cells["rec"].mean is None and lines["real photos"].cells["rec"].mean is None
+    pictures = pictures_of(Sheet(table, tasks, {}, {}), ["bo"], 1)
+    assert {variant for variant, _ in pictures} == {"no concept", "text prompt", "stage 1", "stage 2", "stage 3"}
+    broken = replace(tasks[Place("stage 3", "", "bo", 0)], folder=out / "exams" / "broken", stage="magic")
+    assert "no stage 'magic'" in examiner.sit(broken) and not broken.held
 
 
 def test_impossible_tables_are_one_line(toyland: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,6 @@ SERIES = (OURS, "#178a50", "#8a4fd0")
 PANEL_INCHES = (3.3, 3.2)
 DPI = 130
 PAPER_LABEL = "the paper's (Show-o, photographs)"
-OURS_LABEL = "ours: mean over concepts, 95 % interval"
 CAPS = 3
 
 
@@ -53,6 +52,11 @@ def draw(findings: Findings, path: Path) -> bool:
     return True
 
 
+def _ours(findings: Findings) -> str:
+    most = max((cell.concepts for line in findings.lines for cell in line.cells.values()), default=0)
+    return f"ours: mean of {most} concept{'s' * (most != 1)}, 95 % interval"
+
+
 def _bars(axis: Any, findings: Findings, column: str, first: bool) -> None:
     """A bar per variant, from top to bottom; the paper's number as a diamond."""
     lines = findings.lines
@@ -61,12 +65,12 @@ def _bars(axis: Any, findings: Findings, column: str, first: bool) -> None:
         if cell.mean is None:
             axis.annotate("n/a", (0.01, row), va="center", fontsize=8, color="#667085")
         else:
-            axis.barh(row, cell.mean, color=OURS, alpha=0.85, height=0.62, label=OURS_LABEL)
+            axis.barh(row, cell.mean, color=OURS, alpha=0.85, height=0.62, label=_ours(findings))
             axis.errorbar(cell.mean, row, xerr=cell.half or 0, color=INK, capsize=CAPS, lw=1.1, fmt="none")
         if cell.paper is not None:
             axis.plot(cell.paper, row, "D", color=PAPER, mec="white", ms=6.5, label=PAPER_LABEL, zorder=4)
     axis.set_yticks(range(len(lines)), [line.name for line in lines] if first else [""] * len(lines))
-    axis.invert_yaxis()
+    axis.set_ylim(len(lines) - 0.5, -0.5)
     axis.set_xlim(0, _upper(lines, column))
     axis.set_xlabel(f"{column} (0 to 1)")
     axis.grid(axis="x", color=GRID)
@@ -79,7 +83,7 @@ def _lines(axis: Any, findings: Findings, column: str, first: bool) -> None:
     ours = [line for line in placed if _has(line, column)]
     means, halves = _columns([line.cells[column] for line in ours])
     places = [at[line.name] for line in ours]
-    axis.errorbar(places, means, yerr=halves, fmt="o-", color=OURS, capsize=CAPS, ms=4.5, label=OURS_LABEL)
+    axis.errorbar(places, means, yerr=halves, fmt="o-", color=OURS, capsize=CAPS, ms=4.5, label=_ours(findings))
     theirs = [line for line in placed if line.cells[column].paper is not None]
     if theirs:
         paper = [line.cells[column].paper for line in theirs]
