@@ -205,15 +205,19 @@ class Rises:
 
 @dataclass(frozen=True)
 class GoTogether:
-    """Over variants, the means of two columns have a positive rank correlation (Kendall: pairs in the same order win)."""
+    """Over variants, the means of two columns have a positive rank correlation (Kendall: pairs in the same order win).
+
+    by  what the variants differ in
+    """
 
     variants: tuple[str, ...]
     column: str
     other: str
+    by: str
 
     @property
     def text(self) -> str:
-        return f"the higher {self.column}, the higher {self.other}"
+        return f"the higher {self.column} by {self.by}, the higher {self.other}"
 
     @property
     def places(self) -> tuple[tuple[str, str], ...]:

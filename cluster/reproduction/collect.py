@@ -77,6 +77,7 @@ class Sheet:
             cells=cells,
             x=variant.x,
             series=variant.series,
+            short=variant.short,
             holes=self._holes(variant),
         )
 

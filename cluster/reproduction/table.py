@@ -40,7 +40,7 @@ class Variant:
     contender   who is examined: "tokens", or a control ("nothing", "text"), which needs no training
     paper       the paper's numbers, by label of a column
     note        what must be known to read the line
-    x, series   its place on the plot
+    x, series, short   its place, line and name on the plot
     """
 
     name: str
@@ -51,6 +51,7 @@ class Variant:
     note: str = ""
     x: float | None = None
     series: str = ""
+    short: str = ""
 
     def config(self, base: RunConfig, seed: int) -> RunConfig:
         """The settings of its runs with one seed. Raises ConfigError for a path that does not exist."""

@@ -244,9 +244,7 @@ TOKENS = Table(
         Beats("32 tokens", "0 tokens", "clip-i"),
         Leads("32 tokens", tuple(f"{total} tokens" for total in (0, 1, 4, 8, 16, 64)), "clip-t"),
     ),
-    plot=Plot(
-        kind="lines", columns=("rec", "clip-i", "clip-t"), x_label="soft tokens (shared + generation + understanding)"
-    ),
+    plot=Plot(kind="lines", columns=("rec", "clip-i", "clip-t"), x_label="soft tokens, all groups together"),
     notes=(
         PAPER_NOTE,
         INTERVALS,
@@ -303,7 +301,7 @@ SHORT_END = {
     "stages.deepen.understanding_limit": 4,
 }
 """The last stage is not looked at here: as little of it as there can be."""
-FULL_WARMUP = Variant(name="whole warm-up", changed=WHOLE, stage="bootstrap", series="epochs")
+FULL_WARMUP = Variant(name="whole warm-up", changed=WHOLE, stage="bootstrap", series="epochs", short="whole")
 
 
 def _epochs(count: int) -> Variant:
@@ -312,6 +310,7 @@ def _epochs(count: int) -> Variant:
         changed={**SHORT_END, "stages.warmup.epochs": count},
         stage="bootstrap",
         series="epochs",
+        short=f"{count} epoch{'s' * (count > 1)}",
     )
 
 
@@ -321,6 +320,7 @@ def _items(count: int) -> Variant:
         changed={**SHORT_END, "stages.warmup.understanding_limit": count},
         stage="bootstrap",
         series="data",
+        short=f"{count} items",
     )
 
 
@@ -331,8 +331,8 @@ BY_DATA = (_items(8), _items(24), _items(64))
 def _together(other: str) -> tuple[Claim, ...]:
     by_epochs, by_data = (tuple(each.name for each in series) for series in (BY_EPOCHS, (*BY_DATA, FULL_WARMUP)))
     return (
-        GoTogether(by_epochs, REC_FIRST.label, other),
-        GoTogether(by_data, REC_FIRST.label, other),
+        GoTogether(by_epochs, REC_FIRST.label, other, by="epochs of warm-up"),
+        GoTogether(by_data, REC_FIRST.label, other, by="data of the warm-up"),
         Beats(FULL_WARMUP.name, BY_EPOCHS[0].name, other),
     )
 

@@ -70,7 +70,7 @@ def test_paper_numbers_are_those_of_its_tables(shared_data: Path) -> None:
         keys = head.split(",")
         printed = [dict(zip(keys, line.split(","), strict=True)) for line in lines]
         table = {"unictokens_token_length": "tokens", "unictokens_table3_stages": "stages"}.get(name, "init")
-        ours = [variant.paper for variant in TABLES[table].variants if variant.paper]
+        ours = [variant.paper for variant in TABLES[table].variants if variant.paper and variant.trained]
         assert len(ours) == len(printed)
         for paper, row in zip(ours, printed, strict=True):
             assert {column: float(row[key]) for key, column in column_of.items()}.items() <= dict(paper).items()
@@ -104,8 +104,8 @@ A, B, C = {"x": [0.5], "y": [0.52]}, {"x": [0.7, 0.7], "y": [0.74]}, {"x": [0.6]
         (Leads("c", ("a", "nobody"), "rec"), None),
         (Rises(("a", "b", "c"), "rec"), True),
         (Rises(("a", "c", "b"), "rec"), False),
-        (GoTogether(("a", "b", "c"), "rec", "rec"), True),
-        (GoTogether(("a", "nobody"), "rec", "rec"), None),
+        (GoTogether(("a", "b", "c"), "rec", "rec", "luck"), True),
+        (GoTogether(("a", "nobody"), "rec", "rec", "luck"), None),
     ],
 )
 def test_verdicts_follow_from_the_numbers(claim, holds: bool | None) -> None:

@@ -44,7 +44,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One variant. `x` is its number on a plot's axis, `series` the line of the plot it belongs to; `holes` are failures."""
+    """One variant. `x`, `series`, `short` are its place, line and name on a plot; `holes` are failures."""
 
     __pydantic_config__ = STRICT
     name: str
@@ -52,6 +52,7 @@ class Line:
     cells: dict[str, Cell] = field(default_factory=dict)
     x: float | None = None
     series: str = ""
+    short: str = ""
     holes: tuple[str, ...] = ()
 
 

@@ -11,10 +11,12 @@ from unictokens.report.findings import Cell, Findings, Line
 
 OURS, PAPER, INK, GRID = "#3b6fe0", "#e07b28", "#1c2330", "#e4e7ec"
 SERIES = (OURS, "#178a50", "#8a4fd0")
-PANEL_INCHES = (3.3, 3.2)
+PANEL_INCHES = (3.8, 3.2)
 DPI = 130
 PAPER_LABEL = "the paper's (Show-o, photographs)"
 CAPS = 3
+CORNERS = ((1, 1), (-1, -1), (-1, 1), (1, -1))
+"""Where names stand beside points, in turn, so that near points keep theirs apart."""
 
 
 def draw(findings: Findings, path: Path) -> bool:
@@ -92,6 +94,7 @@ def _lines(axis: Any, findings: Findings, column: str, first: bool) -> None:
         if line.x is None and _has(line, column):
             axis.axhline(line.cells[column].mean, color="#8a94a6", ls=":", label=f"ours: {line.name}")
     axis.set_xticks(range(len(placed)), [f"{line.x:g}" for line in placed])
+    axis.set_ylim(*_window([line.cells[column] for line in findings.lines]))
     axis.set_xlabel(findings.plot.x_label, fontsize=8.5)
     axis.set_ylabel(f"{column} (0 to 1)")
     axis.grid(color=GRID)
@@ -107,13 +110,33 @@ def _scatter(axis: Any, findings: Findings, column: str, first: bool) -> None:
         ys, y_halves = _columns([line.cells[column] for line in points])
         colour = SERIES[number % len(SERIES)]
         axis.errorbar(
-            xs, ys, xerr=x_halves, yerr=y_halves, fmt="o", color=colour, capsize=2, lw=0.8, ms=5, label=f"by {series}"
+            xs,
+            ys,
+            xerr=x_halves,
+            yerr=y_halves,
+            fmt="o",
+            color=colour,
+            capsize=2,
+            lw=0.8,
+            ms=5,
+            label=f"ours, by {series}: mean, 95 % interval",
         )
-        for line, x, y in zip(points, xs, ys, strict=True):
-            axis.annotate(line.name, (x, y), xytext=(5, 5), textcoords="offset points", fontsize=7, color=colour)
+        for at, (line, x, y) in enumerate(zip(points, xs, ys, strict=True)):
+            right, up = CORNERS[(at + number) % len(CORNERS)]
+            axis.annotate(
+                line.short or line.name,
+                (x, y),
+                xytext=(6 * right, 7 * up),
+                textcoords="offset points",
+                ha="left" if right > 0 else "right",
+                va="bottom" if up > 0 else "top",
+                fontsize=7.5,
+                color=colour,
+            )
+    axis.set_xlim(*_window([line.cells[across] for line in usable]))
+    axis.set_ylim(*_window([line.cells[column] for line in usable]))
     axis.set_xlabel(f"{findings.plot.x_label} (0 to 1)")
     axis.set_ylabel(f"{column} after stage 2 (0 to 1)")
-    axis.margins(0.12)
     axis.grid(color=GRID)
 
 
@@ -140,6 +163,15 @@ def _has(line: Line, column: str) -> bool:
 
 def _columns(cells: Sequence[Cell]) -> tuple[list[float], list[float]]:
     return [cell.mean or 0.0 for cell in cells], [cell.half or 0.0 for cell in cells]
+
+
+def _window(cells: Sequence[Cell]) -> tuple[float, float]:
+    """Ends of an axis that shows means, intervals and the paper's numbers, as far as scores of 0 to 1 go."""
+    ends = [cell.mean + side * (cell.half or 0.0) for cell in cells if cell.mean is not None for side in (-1, 1)]
+    ends += [cell.paper for cell in cells if cell.paper is not None]
+    low, high = max(0.0, min(ends)), min(1.0, max(ends))
+    room = max(0.02, 0.08 * (high - low))
+    return low - room, high + room
 
 
 def _upper(lines: Sequence[Line], column: str) -> float:
