@@ -16,8 +16,8 @@ from cluster.reproduction.collect import Sheet, pictures_of
 from cluster.reproduction.examiner import Examiner, ExaminerSettings
 from cluster.reproduction.table import Table
 from cluster.reproduction.tables import TABLES
-from cluster.reproduction.tasks import Looks, Place, tasks_of
-from unictokens.config import PRESETS, config_hash, load_config, parse_settings
+from cluster.reproduction.tasks import ExamTask, Looks, Place, tasks_of
+from unictokens.config import PRESETS, config_hash, load_config, override, parse_settings
 from unictokens.data.catalog import Catalog
 from unictokens.errors import StorageError
 from unictokens.evaluation.exam import ExamSettings
@@ -167,6 +167,22 @@ def reproduced(
     return place / "out", command, main(command)
 
 
+def examinations(table: Table, command: list[str], base: Path, looks: Looks) -> tuple[dict[Place, ExamTask], Examiner]:
+    """The examinations of `bo` after `command`, and somebody to hold them in this process; inverted rows it did not learn."""
+    data, out = Path(command[4]), Path(command[8])
+    record, output = Catalog.open(data).concept("bo"), Output(out)
+    config = load_config("demo", {**parse_settings(command[command.index("--set") + 1 :]), "backbone": str(base)})
+    config = override(config, {"preview.every": 0})
+    plans = {
+        (each.name, "bo", 0): plan_run(record, each.config(config, 0))
+        for each in table.variants
+        if each.trained and "method" not in each.changed
+    }
+    tasks = tasks_of(table, plans, ["bo"], [0], config, {"bo": ("a <sks> in the snow",)}, output, looks)
+    engine = EngineSettings.of(config)
+    return tasks, Examiner(ExaminerSettings(data=data, output=out, engine=engine, count=1, cpus=1, gpus=0))
+
+
 @ray
 @pytest.mark.ray
 def test_a_table_has_all_variants_and_a_broken_concept_is_a_hole(reproduced: tuple[Path, list[str], int]) -> None:
@@ -199,18 +215,32 @@ def test_stages_that_variants_share_are_trained_once(reproduced: tuple[Path, lis
 
 @ray
 @pytest.mark.ray
-def test_an_interrupted_table_ends_the_same(reproduced: tuple[Path, list[str], int]) -> None:
+def test_an_interrupted_table_ends_the_same(
+    reproduced: tuple[Path, list[str], int], tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, command, _ = reproduced
-    before = load_findings(out / "tables/init")
-    exams = sorted(path for path in (out / "exams").glob("bo-*/*") if path.is_dir())
-    (exams[0] / "done.json").unlink()
-    answers = (exams[0] / "answers.jsonl").read_text().splitlines()
-    (exams[0] / "answers.jsonl").write_text("\n".join([*answers[:5], answers[5][:20]]))
-    shutil.rmtree(exams[1])
+    before = load_findings(out / "tables/init").values
+    tasks, examiner = examinations(TABLES["init"], command, tiny_base, Looks())
+    torn, gone = tasks[Place("stage 1", "warmup", "bo", 0)], tasks[Place("perception", "", "bo", 0)]
+    assert torn.done and gone.done
+    (torn.folder / "done.json").unlink()
+    answers = (torn.folder / "answers.jsonl").read_text().splitlines()
+    (torn.folder / "answers.jsonl").write_text("\n".join([*answers[:5], answers[5][:20]]))
+    shutil.rmtree(gone.folder)
+    shutil.copytree(out / "tables", out / "kept")
+    again = [*command, "--concepts", "bo", "--tracking-uri", "off"]
+    found = Sheet(TABLES["init"], tasks, {}, {}).findings(["bo"], {})
+    assert {line.name for line in found.lines if line.holes} == {"stage 1", "perception"}
+    assert [examiner.sit(task) for task in (torn, gone)] == ["", ""]
+    assert main(again) == 0
+    assert "to do: 0 runs, 0 examinations" in " ".join(capsys.readouterr().out.split())
+    after = load_findings(out / "tables/init").values
+    assert after == {
+        variant: {column: {"bo": found["bo"]} for column, found in columns.items()}
+        for variant, columns in before.items()
+    }
     shutil.rmtree(out / "tables")
-    assert main(command) == 1
-    after = load_findings(out / "tables/init")
-    assert after.values == before.values and after.findings == before.findings
+    (out / "kept").rename(out / "tables")
 
 
 @ray
@@ -225,7 +255,7 @@ def test_the_table_is_the_parent_of_its_job_in_tracking(reproduced: tuple[Path, 
     assert len(runs) == 2 + 6 * 3, "six runs of each concept: 'stage 1' is a stage of 'perception'"
     assert 0 <= parent.data.metrics["perception/rec"] <= 1
     assert {"table.json", "table.md", "plot.png"} <= {item.path for item in client.list_artifacts(parent.info.run_id)}
-    assert job.data.metrics["finished"] == 12
+    assert (job.data.metrics["finished"], job.data.metrics["failed"]) == (12, 6)
 
 
 @ray
@@ -234,18 +264,8 @@ def test_rows_of_every_stage_draw_and_controls_need_none(
     reproduced: tuple[Path, list[str], int], tiny_base: Path
 ) -> None:
     out, command, _ = reproduced
-    data, stages = Path(command[4]), TABLES["stages"]
-    record, output = Catalog.open(data).concept("bo"), Output(out)
-    table = replace(stages, exam=ExamSettings(max_tokens=4, pure=1, knowledge=1, portraits=1, steps=2))
-    config = load_config("demo", {**parse_settings(command[command.index("--set") + 1 :]), "backbone": str(tiny_base)})
-    plans = {
-        (each.name, "bo", 0): plan_run(record, each.config(config, 0))
-        for each in table.variants
-        if each.trained and not each.changed  # the other one was not trained here
-    }
-    tasks = tasks_of(table, plans, ["bo"], [0], config, {"bo": ("a <sks> in the snow",)}, output, Looks(clip=None))
-    engine = EngineSettings.of(config)
-    examiner = Examiner(ExaminerSettings(data=data, output=out, engine=engine, count=1, cpus=1, gpus=0))
+    table = replace(TABLES["stages"], exam=ExamSettings(max_tokens=4, pure=1, knowledge=1, portraits=1, steps=2))
+    tasks, examiner = examinations(table, command, tiny_base, Looks(clip=None))
     assert not any(task.held for task in tasks.values())
     assert {examiner.sit(task) for task in tasks.values()} == {""}
     assert all(task.held and task.done for task in tasks.values())

@@ -15,8 +15,8 @@ PANEL_INCHES = (3.8, 3.2)
 DPI = 130
 PAPER_LABEL = "the paper's (Show-o, photographs)"
 CAPS = 3
-CORNERS = ((1, 1), (-1, -1), (-1, 1), (1, -1))
-"""Where names stand beside points, in turn, so that near points keep theirs apart."""
+PER_ROW = 3
+"""Panels beside each other."""
 
 
 def draw(findings: Findings, path: Path) -> bool:
@@ -39,15 +39,19 @@ def draw(findings: Findings, path: Path) -> bool:
         raise DependencyError("plots need the library 'matplotlib': pip install matplotlib") from error
     width, height = PANEL_INCHES
     tall = height + (0.16 * len(findings.lines) if findings.plot.kind == "bars" else 0.4)
-    figure = Figure(figsize=(max(2, len(shown)) * width, tall), dpi=DPI, layout="constrained")
+    across = min(PER_ROW, len(shown))
+    down = -(-len(shown) // across)
+    figure = Figure(figsize=(max(2, across) * width, down * tall), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(shown), squeeze=False)[0]
-    for at, (axis, column) in enumerate(zip(axes, shown, strict=True)):
-        kinds[findings.plot.kind](axis, findings, column, at == 0)
+    axes = figure.subplots(down, across, squeeze=False).flatten()
+    for axis in axes[len(shown) :]:
+        axis.set_visible(False)
+    for at, (axis, column) in enumerate(zip(axes, shown, strict=False)):
+        kinds[findings.plot.kind](axis, findings, column, at % across == 0)
         axis.spines[["top", "right"]].set_visible(False)
         axis.set_axisbelow(True)
     figure.suptitle(findings.title, fontsize=12, color=INK)
-    _legend(figure, axes)
+    _legend(figure, list(axes))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     write_bytes(path, buffer.getvalue())
@@ -121,14 +125,14 @@ def _scatter(axis: Any, findings: Findings, column: str, first: bool) -> None:
             ms=5,
             label=f"ours, by {series}: mean, 95 % interval",
         )
-        for at, (line, x, y) in enumerate(zip(points, xs, ys, strict=True)):
-            right, up = CORNERS[(at + number) % len(CORNERS)]
+        for at, (line, x, y, half) in enumerate(zip(points, xs, ys, y_halves, strict=True)):
+            up = 1 if at % 2 == 0 else -1  # at the ends of intervals, in turn, where near points keep their names apart
             axis.annotate(
                 line.short or line.name,
-                (x, y),
-                xytext=(6 * right, 7 * up),
+                (x, min(1.0, max(0.0, y + up * half))),
+                xytext=(0, 4 * up),
                 textcoords="offset points",
-                ha="left" if right > 0 else "right",
+                ha="center",
                 va="bottom" if up > 0 else "top",
                 fontsize=7.5,
                 color=colour,
@@ -136,7 +140,7 @@ def _scatter(axis: Any, findings: Findings, column: str, first: bool) -> None:
     axis.set_xlim(*_window([line.cells[across] for line in usable]))
     axis.set_ylim(*_window([line.cells[column] for line in usable]))
     axis.set_xlabel(f"{findings.plot.x_label} (0 to 1)")
-    axis.set_ylabel(f"{column} after stage 2 (0 to 1)")
+    axis.set_ylabel(f"{column} after stage 2")
     axis.grid(color=GRID)
 
 
@@ -170,7 +174,7 @@ def _window(cells: Sequence[Cell]) -> tuple[float, float]:
     ends = [cell.mean + side * (cell.half or 0.0) for cell in cells if cell.mean is not None for side in (-1, 1)]
     ends += [cell.paper for cell in cells if cell.paper is not None]
     low, high = max(0.0, min(ends)), min(1.0, max(ends))
-    room = max(0.02, 0.08 * (high - low))
+    room = max(0.02, 0.1 * (high - low))
     return low - room, high + room
 
 
