@@ -129,16 +129,20 @@ def test_an_evaluation_is_kept_and_scored_again_without_the_model(
         str(tmp_path),
         "--knowledge",
         "1",
+        "--pure",
+        "1",
         "--steps",
         "2",
         "--contenders",
-        "tokens,text",
+        "tokens,text,real",
     ]
     assert main(arguments(out, "evaluate", *held)) in (0, 1)
     folder = tmp_path / "bo@v1-correct"
     first = json.loads((folder / "scores.json").read_text())
     assert first["tokens"]["rec"]["value"] is not None and first["text"]["knowledge score"]["count"] == 2
-    assert len(list((folder / "tokens" / "images").iterdir())) == 6
+    assert len(list((folder / "tokens" / "images").iterdir())) == 25 + 2 + 4  # the dataset's prompts, facts, portraits
+    assert first["tokens"]["clip-i"]["count"] == 25 and first["real"]["clip-i"]["count"] == 10
+    assert first["text"]["dino"]["value"] is None and "--dino" in first["text"]["dino"]["why"]
     (folder / "scores.json").unlink()
     assert main(arguments(out, "evaluate", *held, "--rescore")) in (0, 1)
     assert json.loads((folder / "scores.json").read_text()) == first
@@ -153,6 +157,8 @@ def test_impossible_evaluations_are_one_line(
         (["--judge", "oracle"], "judge 'oracle'"),
         (["--judge", "openai"], "--judge-url"),
         (["--rescore"], "does not exist"),
+        (["--inversion", str(out / "store")], "learned by unictokens"),
+        (["--clip", f"Magic-7={__file__}"], "Magic-7"),
         (["--prompts", str(tmp_path / "no.json")], "no.json"),
     ):
         command = arguments(out, "evaluate", "--data", str(toyland), "--out", str(tmp_path), *more)

@@ -14,20 +14,24 @@ from unictokens.backbones import load_backbone
 from unictokens.cli.options import OUT, add_device, read_device, trained_on
 from unictokens.cli.progress import make_console
 from unictokens.cli.shell import FAILED, OK
+from unictokens.concepts.bundle import ConceptBundle
 from unictokens.concepts.store import LATEST, ConceptStore
 from unictokens.data.catalog import Catalog
 from unictokens.data.records import ConceptRecord
-from unictokens.errors import ConfigError
-from unictokens.evaluation.contenders import NAMES
+from unictokens.errors import ConceptError, ConfigError
+from unictokens.evaluation.contenders import INVERSION, NAMES, REAL
 from unictokens.evaluation.exam import ExamSettings
 from unictokens.evaluation.judges import Judge
 from unictokens.evaluation.manifest import Manifest
 from unictokens.evaluation.openai_judge import OpenAIJudge, OpenAISettings
 from unictokens.evaluation.score import Score, Scores
+from unictokens.evaluation.similarity import look, open_encoders
 from unictokens.evaluation.toyland_judge import ToylandJudge
 from unictokens.evaluation.unifybench import Bench, rule, scores
 
 MODES = ("correct", "paper_compat")
+CONTENDERS = (*NAMES, REAL)
+"""Those held without asking; INVERSION joins when its concept is given."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -39,14 +43,28 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=OUT / "evaluation", help="where everything is kept (out/evaluation)"
     )
-    parser.add_argument("--contenders", default=",".join(NAMES), help=f"with commas, of {', '.join(NAMES)} (all)")
+    parser.add_argument(
+        "--contenders", default=",".join(CONTENDERS), help=f"with commas, of {', '.join(CONTENDERS)} (all)"
+    )
+    parser.add_argument(
+        "--inversion",
+        metavar="STORE[@VERSION]",
+        help="the same concept trained with --set method=textual_inversion, as one more contender",
+    )
     parser.add_argument("--mode", default="correct", choices=MODES, help="paper_compat repeats the published quirks")
     parser.add_argument("--judge", default="toyland", help="toyland, openai, or none (toyland)")
     parser.add_argument("--judge-url", default="", metavar="URL", help="of openai: up to /v1")
     parser.add_argument("--judge-model", default="", metavar="NAME", help="of openai")
     parser.add_argument("--judge-key", default="OPENAI_API_KEY", metavar="VARIABLE", help="that holds the key")
     parser.add_argument(
-        "--prompts", type=Path, help='JSON of drawing prompts by kind, {"object": ["a <sks> ..."], ...}'
+        "--clip", default="toyland", help="for CLIP-I, CLIP-T: toyland, FOLDER, ARCHITECTURE=FILE, or none (toyland)"
+    )
+    parser.add_argument("--dino", type=Path, metavar="FOLDER", help="of a DINO ViT-S/16, for DINO")
+    parser.add_argument("--faces", type=Path, metavar="FOLDER", help="of antelopev2, for the faces of persons")
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        help='JSON of drawing prompts by kind, {"object": ["a <sks> ..."], ...} (the dataset\'s prompts_to_eval.json)',
     )
     parser.add_argument("--pure", type=int, default=held.pure, help=f"pictures of each of them ({held.pure})")
     parser.add_argument(
@@ -59,38 +77,63 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Examine, judge, print. Exit code 1 when something stayed without a verdict."""
-    contenders = _contenders(arguments.contenders)
+    """Examine, judge, look, print. Exit code 1 when something stayed without a verdict."""
+    contenders = _contenders(arguments.contenders, arguments.inversion)
     name, _, version = arguments.concept.partition("@")
-    record = Catalog.open(arguments.data).concept(name)
+    catalog = Catalog.open(arguments.data)
+    record = catalog.concept(name)
     judge, console = _judge(arguments), make_console()
     created = datetime.now(UTC).isoformat(timespec="seconds")
     found = ConceptStore(arguments.store).find_version(name, version or LATEST)
     folder = arguments.out / f"{name}@v{found.version}-{arguments.mode}"
+    failed: Sequence[str] = ()
     if arguments.rescore:
         manifests = {each: Manifest.open(folder / each) for each in contenders}
     else:
+        # Encoders are opened first, so that a damaged one is known before an hour of drawing.
+        clip = None if arguments.clip == "none" else arguments.clip
+        encoders = open_encoders(clip, arguments.dino, arguments.faces, _single(read_device(arguments)))
         with console.status("examining ...") as status:
-            manifests = _examine(arguments, contenders, record, folder, created, lambda text: status.update(text))
-    failed: Sequence[str] = ()
+            manifests = _examine(arguments, contenders, catalog, record, folder, created, status.update)
+            look(manifests, record, encoders, created, status.update)
     if judge is not None:
         with console.status("judging ...") as status:
-            failed = rule(manifests, record, judge, created, lambda text: status.update(text))
+            failed = rule(manifests, record, judge, created, status.update)
     results = {each: scores(manifest, None if judge is None else judge.name) for each, manifest in manifests.items()}
     write_json(folder / "scores.json", {who: {k: asdict(v) for k, v in each.items()} for who, each in results.items()})
     console.print(table(results, f"{name}@v{found.version}, {arguments.mode}"))
+    for reason in reasons(results):
+        console.print(reason, style="dim", markup=False, highlight=False)
     for reason in failed[:5]:
         console.print(f"without a verdict: {reason}", style="red", markup=False)
     console.print(f"everything is in {folder}", highlight=False)
     return FAILED if failed else OK
 
 
-def _contenders(text: str) -> list[str]:
+def _single(device: str) -> str:
+    return "cuda" if device == "spread" else device
+
+
+def _contenders(text: str, inversion: str | None) -> list[str]:
     names = [name for name in text.split(",") if name]
     for name in names:
-        if name not in NAMES:
-            raise ConfigError(f"contender '{name}' is unknown: choose among {', '.join(NAMES)}")
-    return names
+        if name not in CONTENDERS:
+            raise ConfigError(f"contender '{name}' is unknown: choose among {', '.join(CONTENDERS)}")
+    return names + ([INVERSION] if inversion else [])
+
+
+def _inversion(text: str, name: str) -> tuple[ConceptBundle, int]:
+    """The concept's bundle and version in another store. Raises ConceptError when it was learned by another method."""
+    place, _, version = text.partition("@")
+    store = ConceptStore(Path(place))
+    found = store.find_version(name, version or LATEST)
+    bundle = store.get(name, found.version)
+    method = bundle.card.provenance.config.get("method")
+    if method != "textual_inversion":
+        raise ConceptError(
+            f"'{name}' in '{place}' was learned by {method}: train it with --set method=textual_inversion in another --out"
+        )
+    return bundle, found.version
 
 
 def _judge(arguments: argparse.Namespace) -> Judge | None:
@@ -114,6 +157,7 @@ def _judge(arguments: argparse.Namespace) -> Judge | None:
 def _examine(
     arguments: argparse.Namespace,
     contenders: Sequence[str],
+    catalog: Catalog,
     record: ConceptRecord,
     folder: Path,
     created: str,
@@ -131,18 +175,19 @@ def _examine(
         bundle=bundle,
         version=store.find_version(name, version or LATEST).version,
         record=record,
-        prompts=_prompts(arguments.prompts, record),
+        prompts=_prompts(arguments.prompts, catalog, record),
         settings=settings,
         mode=arguments.mode,
         created=created,
+        inversion=_inversion(arguments.inversion, name) if arguments.inversion else None,
     )
     return {each: bench.hold(each, folder / each, tell) for each in contenders}
 
 
-def _prompts(path: Path | None, record: ConceptRecord) -> list[str]:
-    """The evaluation prompts of this kind of concept; none without a file."""
+def _prompts(path: Path | None, catalog: Catalog, record: ConceptRecord) -> list[str]:
+    """The evaluation prompts of this kind of concept: of the file, else of the dataset, else none."""
     if path is None:
-        return []
+        return list(catalog.evaluation_prompts(record.kind))
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         prompts = values[record.kind]
@@ -154,16 +199,33 @@ def _prompts(path: Path | None, record: ConceptRecord) -> list[str]:
 
 
 def table(results: Mapping[str, Scores], title: str) -> Table:
-    """A row per score, a column per contender, and what the tokens gain over nothing."""
-    made = Table("score", *results, *(["gain"] if {"tokens", "nothing"} <= results.keys() else []), title=title)
-    for column in next(iter(results.values()), {}):
-        cells = [_cell(each[column]) for each in results.values()]
-        if {"tokens", "nothing"} <= results.keys():
-            with_tokens, without = results["tokens"][column].value, results["nothing"][column].value
+    """A row per score, a column per contender, and what rows of tokens gain over nothing."""
+    gainers = [who for who in ("tokens", INVERSION) if who in results] if "nothing" in results else []
+    titles = {"tokens": "gain", INVERSION: f"gain of {INVERSION}"}
+    made = Table("score", *results, *(titles[who] for who in gainers), title=title)
+    for column in dict.fromkeys(column for each in results.values() for column in each):
+        cells = [_cell(each.get(column)) for each in results.values()]
+        for who in gainers:
+            with_tokens, without = results[who][column].value, results["nothing"][column].value
             cells.append("" if with_tokens is None or without is None else f"{with_tokens - without:+.3f}")
         made.add_row(column, *cells)
     return made
 
 
-def _cell(score: Score) -> str:
-    return f"n/a: {score.why}" if score.value is None else f"{score.value:.3f} of {score.count}"
+def reasons(results: Mapping[str, Scores]) -> list[str]:
+    """Why scores are absent, each reason once with the columns and contenders it is true of."""
+    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    for who, each in results.items():
+        for column, score in each.items():
+            if score.value is None:
+                columns, contenders = found.setdefault(score.why, ({}, {}))
+                columns[column] = contenders[who] = None
+    return [
+        f"n/a: {', '.join(columns)} ({', '.join(contenders)}): {why}" for why, (columns, contenders) in found.items()
+    ]
+
+
+def _cell(score: Score | None) -> str:
+    if score is None:
+        return ""
+    return "n/a" if score.value is None else f"{score.value:.3f} of {score.count}"

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,12 @@ def new_model(config: Mapping[str, Any]) -> nn.Module:
 
 def tokenize(texts: Sequence[str], length: int) -> Tensor:
     """int64 [texts, length] of CLIP's own byte-pair tokenizer, which ships with open_clip; long texts are cut."""
-    return _library().tokenizer.SimpleTokenizer(context_length=length)(list(texts))
+    return _tokenizer()(list(texts), context_length=length)
+
+
+@cache
+def _tokenizer() -> Any:
+    return _library().tokenizer.SimpleTokenizer()
 
 
 def _located(source: str) -> tuple[str, Path, str]:

@@ -65,7 +65,12 @@ class Bench:
 
 
 def scores(manifest: Manifest, judge: str | None) -> Scores:
-    """All scores of an examination, from its manifest alone; `judge` names whose verdicts count, None for nobody's."""
+    """All scores of an examination, from its manifest alone; `judge` names whose verdicts count, None for nobody's.
+
+    "real" sat no exam and has the columns of similarity only.
+    """
+    if manifest.header.contender == REAL:
+        return similarity_scores(manifest)
     found = understanding_scores(manifest, manifest.header.mode)
     for column, kind in JUDGED.items():
         asked = subjects(manifest, kind)

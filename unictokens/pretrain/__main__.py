@@ -27,6 +27,7 @@ from unictokens.pretrain.codes import codes_kind, encode_shards, train_image_tok
 from unictokens.pretrain.language import train_language_model
 from unictokens.pretrain.lessons import Lessons, corpus
 from unictokens.pretrain.lineage import Run, read_lineage, write_lineage
+from unictokens.pretrain.picture_text import ClipRecipe, measure_clip, train_clip, write_clip
 from unictokens.pretrain.pool import draw_shards, to_network
 from unictokens.pretrain.reader import ReaderRecipe, train_reader, write_reader
 from unictokens.pretrain.recipe import Recipe
@@ -103,12 +104,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--reader", action="store_true", help="only train the reader of Toyland pictures, for the judge"
     )
+    parser.add_argument(
+        "--clip", action="store_true", help="only train the small CLIP of Toyland, for CLIP-I and CLIP-T"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         if options.reader:
             net, hits = train_reader(load(options.start or "mini"), ReaderRecipe())
             write_reader(options.folder, net, ReaderRecipe(), hits)
+            return 0
+        if options.clip:
+            backbone, settings = load(options.start or "mini"), ClipRecipe()
+            clip = train_clip(backbone, settings, options.folder)
+            write_clip(options.folder, clip, settings, measure_clip(clip, backbone, settings))
             return 0
         kept = {} if options.start is None else {"tokenizer.steps": 0}
         recipe = override(Recipe(), {**kept, **parse_settings(options.set)}, LISTED)
