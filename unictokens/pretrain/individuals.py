@@ -73,8 +73,9 @@ def individual(
     if told:
         gain, first = rng.uniform(0.8, 1.4), int(rng.random() < 0.5)
         for direction in directions_of(subject):
-            rows = rng.integers(first, soft + 1, size=int(rng.integers(1, 4)))
-            np.add.at(shares_KF, (rows, direction), gain * rng.dirichlet(np.ones(len(rows))))
+            parts = int(rng.integers(1, 4))
+            for row, part in zip(rng.integers(first, soft + 1, size=parts), rng.dirichlet(np.ones(parts)), strict=True):
+                shares_KF[row, direction] += gain * part
     sights_KS = np.full((ROWS, SIGHTS), NO_ID, dtype=np.int64)
     sights_KS[0, : min(SIGHTS, len(word_ids))] = word_ids[:SIGHTS]
     if seen:
