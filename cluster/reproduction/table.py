@@ -7,15 +7,11 @@ from typing import Any
 from cluster.reproduction.claims import Claim
 from unictokens.config import RunConfig, override
 from unictokens.evaluation.ability import AbilitySettings
-from unictokens.evaluation.exam import ExamSettings
+from unictokens.evaluation.exam import EXAMS, ExamSettings
 from unictokens.report.findings import Plot
 
 UNDERSTANDING = ("rec", "recall", "no recall", "choice", "vqa bleu", "vqa score", "qa bleu", "qa score")
 """Columns that need no drawings."""
-
-TOYLAND_EXAM = ExamSettings(max_tokens=40, pure=1, knowledge=6, portraits=2, steps=16, guidance=3.0)
-"""One picture of each evaluation prompt, six of each prompt about facts, drawn in 16 steps (the small base's own settings); its
-answers are below 50 characters."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ class Table:
     claims: tuple[Claim, ...]
     plot: Plot
     notes: tuple[str, ...] = ()
-    exam: ExamSettings | AbilitySettings = TOYLAND_EXAM
+    exam: ExamSettings | AbilitySettings = EXAMS["toyland"]
     attends: bool = False
 
     @property

@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from unictokens.data.catalog import Catalog
 from unictokens.data.records import ConceptRecord
 from unictokens.errors import ConceptError, ConfigError
 from unictokens.evaluation.contenders import INVERSION, NAMES, REAL
-from unictokens.evaluation.exam import ExamSettings
+from unictokens.evaluation.exam import EXAMS
 from unictokens.evaluation.judges import Judge
 from unictokens.evaluation.manifest import Manifest
 from unictokens.evaluation.openai_judge import OpenAIJudge, OpenAISettings
@@ -36,7 +36,6 @@ CONTENDERS = (*NAMES, REAL)
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Options of `evaluate`."""
-    held = ExamSettings()
     parser.add_argument("--data", type=Path, required=True, help="dataset folder")
     parser.add_argument("--store", type=Path, default=OUT / "store", help="where concepts are published (out/store)")
     parser.add_argument("--concept", required=True, metavar="NAME[@VERSION]", help="a published concept")
@@ -66,12 +65,15 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help='JSON of drawing prompts by kind, {"object": ["a <sks> ..."], ...} (the dataset\'s prompts_to_eval.json)',
     )
-    parser.add_argument("--pure", type=int, default=held.pure, help=f"pictures of each of them ({held.pure})")
     parser.add_argument(
-        "--knowledge", type=int, default=held.knowledge, help=f"of prompts about facts ({held.knowledge})"
+        "--exam",
+        choices=tuple(EXAMS),
+        help="how long it is and how pictures are drawn (published; toyland, which is short, for the small base)",
     )
-    parser.add_argument("--steps", type=int, default=held.steps, help=f"decoding steps ({held.steps})")
-    parser.add_argument("--seed", type=int, default=held.seed, help="of the first picture")
+    parser.add_argument("--pure", type=int, help="pictures of each of them, over the exam's number")
+    parser.add_argument("--knowledge", type=int, help="of prompts about facts, likewise")
+    parser.add_argument("--steps", type=int, help="decoding steps, likewise")
+    parser.add_argument("--seed", type=int, default=0, help="of the first picture")
     parser.add_argument("--rescore", action="store_true", help="only compute the scores again, without the model")
     add_device(parser)
 
@@ -167,9 +169,9 @@ def _examine(
     name, _, version = arguments.concept.partition("@")
     bundle = store.get(name, version or LATEST)
     backbone = load_backbone(**trained_on(bundle), device=read_device(arguments))
-    settings = ExamSettings(
-        pure=arguments.pure, knowledge=arguments.knowledge, steps=arguments.steps, seed=arguments.seed
-    )
+    exam = EXAMS[arguments.exam or ("toyland" if backbone.info.name == "mini" else "published")]
+    chosen = {name: getattr(arguments, name) for name in ("pure", "knowledge", "steps", "seed")}
+    settings = replace(exam, **{name: value for name, value in chosen.items() if value is not None})
     bench = Bench(
         backbone=backbone,
         bundle=bundle,

@@ -32,6 +32,14 @@ class ExamSettings:
     seed: int = 0
 
 
+EXAMS: dict[str, ExamSettings] = {
+    "published": ExamSettings(),
+    "toyland": ExamSettings(max_tokens=40, pure=1, knowledge=6, portraits=2, steps=16, guidance=3.0),
+}
+"""By name. For the small base: one picture of each evaluation prompt and six of each about facts, in the 16 steps that its own presets
+draw in; its answers are below 50 characters."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """A picture to draw."""
