@@ -16,6 +16,7 @@ from torch.nn import functional
 from unictokens.backbones.showo.backbone import ShowO
 from unictokens.data.toyland import Photo, hard_negative, random_photo, random_subject, render
 from unictokens.pretrain.attributes import attributes_of
+from unictokens.pretrain.codes import codes_kind
 from unictokens.pretrain.pool import save_array, to_network
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def make_album(backbone: ShowO, groups: range, cache: Path | None = None) -> Alb
     """The album of these groups; with `cache`, its pictures are kept there. Raises StorageError."""
     photos = [photo for group in groups for photo in group_photos(group)]
     truth = torch.tensor([attributes_of(photo) for photo in photos])
-    name = f"album-{groups.start}-{groups.stop}-{backbone.info.fingerprint[:12]}.npy"
+    name = f"album-{groups.start}-{groups.stop}-{codes_kind(backbone.magvit)}.npy"
     if cache is not None and (cache / name).is_file():
         drawn, rebuilt = np.load(cache / name)
         return Album(photos, drawn, rebuilt, truth)
