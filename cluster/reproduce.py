@@ -9,40 +9,35 @@ The same command goes on where an earlier one stopped; what is finished is not m
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table as Grid
 
 from cluster.engines import EngineSettings
 from cluster.forecast import fitted
 from cluster.job import WIDTH, JobSettings, lane_count, ray_session, run_job
-from cluster.plan import JobPlan, plan_runs
 from cluster.queue import RunStatus
 from cluster.reproduction.collect import Sheet
 from cluster.reproduction.examiner import ExaminerSettings, hold_all
 from cluster.reproduction.illustrations import keep_overlays, keep_pictures
-from cluster.reproduction.table import Table
+from cluster.reproduction.publish import grid, publish, tell
 from cluster.reproduction.tables import TABLES
-from cluster.reproduction.tasks import JUDGE, ExamTask, Looks, Place, tasks_of
+from cluster.reproduction.tasks import JUDGE, Looks
+from cluster.reproduction.work import Work, name_of, opening, plan_work, refused
 from cluster.summary import Summary
 from unictokens import __version__
 from unictokens.backbones import load_backbone
 from unictokens.cli.options import add_config, read_config
 from unictokens.cli.progress import Bars, make_console
 from unictokens.cli.shell import FAILED, INTERRUPTED, OK
-from unictokens.config import RunConfig, config_hash, override
+from unictokens.config import override
 from unictokens.data.catalog import Catalog
 from unictokens.data.toyland.writer import write_dataset
-from unictokens.errors import ConfigError, DependencyError, StorageError
-from unictokens.learn import Output, RunPlan
-from unictokens.report.findings import Findings, save_findings
-from unictokens.report.plots import draw
-from unictokens.report.reproduction import PLOT_FILE, write_page
+from unictokens.errors import ConfigError
+from unictokens.report.findings import Findings
 from unictokens.tracking.base import Status
 from unictokens.tracking.mlflow_tracker import MlflowRun, open_run, shown, sqlite_uri
 
@@ -75,26 +70,6 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(config="demo")
 
 
-@dataclass(frozen=True)
-class Work:
-    """All that a table needs: `runs` by (variant, concept, seed), the job that trains them, the examinations."""
-
-    table: Table
-    config: RunConfig
-    concepts: tuple[str, ...]
-    seeds: tuple[int, ...]
-    output: Output
-    data: Path
-    plan: JobPlan
-    runs: Mapping[tuple[str, str, int], RunPlan]
-    tasks: Mapping[Place, ExamTask]
-
-    @property
-    def left(self) -> list[ExamTask]:
-        """Examinations that are not complete, each once."""
-        return [task for task in {each.folder: each for each in self.tasks.values()}.values() if not task.done]
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Do what is left of a table. Exit code 1 when something of it failed (named in the table), 130 when it was stopped."""
     if arguments.table not in TABLES:
@@ -110,11 +85,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.data is None and not data.exists():
         with console.status("drawing the world ..."):
             write_dataset(data)
-    work = _plan(TABLES[arguments.table], config, data.absolute(), arguments)
+    table, looks = TABLES[arguments.table], _looks(arguments)
+    out, seeds = arguments.out.absolute(), arguments.seeds
+    work = plan_work(table, config, data.absolute(), out, arguments.concepts, seeds, looks)
     work.output.prepare()
-    console.print(_opening(work))
+    console.print(opening(work))
     uri = None if arguments.tracking_uri == OFF else arguments.tracking_uri or sqlite_uri(arguments.out)
-    tracking = None if uri is None else open_run(uri, _name(work), tags={"table": work.table.name, "data": data.name})
+    tracking = None if uri is None else open_run(uri, name_of(work), tags={"table": work.table.name, "data": data.name})
     status: Status = "failed"
     try:
         findings, status = _reproduce(console, work, arguments, uri, tracking)
@@ -122,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
             console.print("stopped: the same command goes on")
             return INTERRUPTED
         console.print(grid(findings))
-        page = _publish(console, work, findings, tracking)
+        page = publish(console, work.output.root, findings, tracking)
         for finding in findings.findings:
             console.print(f"{finding.verdict}: {finding.claim} ({finding.said})", markup=False)
         if uri is not None:
@@ -131,53 +108,13 @@ def run(arguments: argparse.Namespace) -> int:
         return OK if status == "finished" else FAILED
     finally:
         if tracking is not None:
-            _tell(console, lambda: tracking.close(status))
+            tell(console, lambda: tracking.close(status))
 
 
-def _plan(table: Table, config: RunConfig, data: Path, arguments: argparse.Namespace) -> Work:
-    catalog, output, seeds = Catalog.open(data), Output(arguments.out.absolute()), tuple(range(arguments.seeds))
-    concepts = catalog.select(arguments.concepts)
-    trained = [variant for variant in table.variants if variant.trained]
-    wanted = {
-        (variant.name, concept, seed): variant.config(config, seed)
-        for seed in seeds
-        for variant in trained
-        for concept in concepts
-    }
-    plan = plan_runs(catalog, [(concept, each) for (_, concept, _), each in wanted.items()], output, resume=True)
-    known = {(run.concept, run.config_hash): run for run in plan.runs}
-    known |= {(skip.plan.concept, skip.plan.config_hash): skip.plan for skip in plan.skipped}
-    found = {place: known.get((place[1], config_hash(each))) for place, each in wanted.items()}
-    runs = {place: run for place, run in found.items() if run is not None}
-    readable = [concept for concept in concepts if concept not in _refused(plan)]
-    prompts = {concept: catalog.evaluation_prompts(catalog.concept(concept).kind) for concept in readable}
-    looks = Looks(None if arguments.clip == NONE else arguments.clip, _folder(arguments.dino), _folder(arguments.faces))
-    tasks = tasks_of(table, runs, readable, seeds, config, prompts, output, looks)
-    return Work(table, config, concepts, seeds, output, data, plan, runs, tasks)
-
-
-def _folder(path: Path | None) -> Path | None:
-    return None if path is None else path.absolute()
-
-
-def _refused(plan: JobPlan) -> dict[str, str]:
-    return {refusal.concept: refusal.reason for refusal in plan.refused}
-
-
-def _opening(work: Work) -> str:
-    variants = sum(variant.trained for variant in work.table.variants)
-    trained, examined = len(work.plan.skipped), len({task.folder for task in work.tasks.values()}) - len(work.left)
-    before = f" ({trained} runs and {examined} examinations are there already)" if trained or examined else ""
-    branched = sum(run.branch is not None for run in work.plan.runs)
-    share = f", {branched} of them from a stage of another run" if branched else ""
-    return (
-        f"{work.table.source}: {work.table.title.lower()}; {variants} trained variants, {len(work.concepts)} concepts, "
-        f"{len(work.seeds)} seeds\nto do: {len(work.plan.runs)} runs{share}, {len(work.left)} examinations{before}"
-    )
-
-
-def _name(work: Work) -> str:
-    return f"table-{work.table.name}-{config_hash(work.config)[:6]}-{len(work.concepts)}x{len(work.seeds)}"
+def _looks(arguments: argparse.Namespace) -> Looks:
+    """Who measures drawings; processes elsewhere open these folders."""
+    dino, faces = (None if path is None else path.absolute() for path in (arguments.dino, arguments.faces))
+    return Looks(None if arguments.clip == NONE else arguments.clip, dino, faces)
 
 
 def _reproduce(
@@ -196,16 +133,16 @@ def _reproduce(
     for task in work.tasks.values():
         if task.folder in failed and task.plan is not None and task.plan.name in broken:
             failed[task.folder] = f"its training failed: {broken[task.plan.name]}"
-    refused = {
+    left_out = {
         (variant.name, concept, seed): reason
-        for concept, reason in _refused(work.plan).items()
+        for concept, reason in refused(work.plan).items()
         for variant in work.table.variants
         for seed in (work.seeds if variant.trained else (0,))
     }
-    sheet = Sheet(work.table, work.tasks, failed, refused)
+    sheet = Sheet(work.table, work.tasks, failed, left_out)
     findings = sheet.findings(work.concepts, _settings(work, arguments))
     _illustrate(work, sheet)
-    complete = not failed and not refused
+    complete = not failed and not left_out
     return findings, "finished" if complete else "failed"
 
 
@@ -253,10 +190,10 @@ def _examine(console: Console, work: Work, engine: EngineSettings, lanes: int, r
     )
     with Bars(console) as bars:
 
-        def tell(over: int, total: int) -> None:
+        def show(over: int, total: int) -> None:
             bars.show("examining", over / total, _tenths(over, total), f"{over} of {total}")
 
-        return hold_all(ray, work.left, settings, tell)
+        return hold_all(ray, work.left, settings, show)
 
 
 def _tenths(over: int, total: int) -> str:
@@ -277,68 +214,13 @@ def _settings(work: Work, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _publish(console: Console, work: Work, findings: Findings, tracking: MlflowRun | None) -> Path:
-    """Write the table, its plot and the page, and send them to the tracker."""
-    folder = work.output.root / "tables" / work.table.name
-    files = save_findings(findings, folder)
-    try:
-        if draw(findings, folder / PLOT_FILE):
-            files.append(folder / PLOT_FILE)
-    except DependencyError as error:
-        console.print(str(error), style="red", markup=False)
-    page = write_page(work.output.root)
-    if tracking is not None:
-        _tell(console, lambda: _track(tracking, findings, [*files, page]))
-    return page
-
-
-def _tell(console: Console, send: Callable[[], None]) -> None:
-    """Send a last word to the tracker; that it is away, or has another word already, does not cost the table."""
-    try:
-        send()
-    except StorageError as error:
-        console.print(f"not tracked: {error}", style="red", markup=False)
-
-
-def _track(tracking: MlflowRun, findings: Findings, files: Sequence[Path]) -> None:
-    numbers: dict[str, float] = {}
-    for line in findings.lines:
-        for column, cell in line.cells.items():
-            if cell.mean is not None:
-                numbers[_key(f"{line.name}/{column}")] = cell.mean
-            if cell.half is not None:
-                numbers[_key(f"{line.name}/{column}/half_95")] = cell.half
-    for finding in findings.findings:
-        if finding.holds is not None:
-            numbers[_key(f"claim/{finding.claim}")[:200]] = float(finding.holds)
-    tracking.log_params({name: value for name, value in findings.settings.items()})
-    tracking.log_metrics(0, numbers)
-    for file in files:
-        tracking.log_artifact(file)
-
-
-def _key(name: str) -> str:
-    """A name with the signs that MLflow takes."""
-    return "".join(sign if sign.isalnum() or sign in " /_-." else "_" for sign in name)
-
-
 def _illustrate(work: Work, sheet: Sheet) -> None:
     folder = work.output.root / "tables" / work.table.name
     keep_pictures(folder, sheet, work.concepts)
-    refused = _refused(work.plan)
-    readable = [concept for concept in work.concepts if concept not in refused]
+    left_out = refused(work.plan)
+    readable = [concept for concept in work.concepts if concept not in left_out]
     if work.table.attends and readable:
         config = work.config
         backbone = load_backbone(config.backbone, answer_start=config.answer_start, precision=config.precision)
         record = Catalog.open(work.data).concept(readable[0])
         keep_overlays(folder, work.table, record, work.runs, backbone, work.output)
-
-
-def grid(findings: Findings) -> Grid:
-    """The table for a terminal: scores downwards, because variants are fewer than scores or have short names."""
-    made = Grid("score", *(line.name for line in findings.lines), title=f"{findings.source}: {findings.title.lower()}")
-    for column in findings.columns:
-        cells = [line.cells[column] for line in findings.lines]
-        made.add_row(column, *(cell.text + ("" if cell.paper is None else f" ({cell.paper:g})") for cell in cells))
-    made.caption = "ours with half a 95 % interval, and in brackets the paper's"
-    return made

@@ -32,16 +32,18 @@ class Claim(Protocol):
 
 
 @dataclass(frozen=True)
-class AtLeast:
-    """The mean reaches a bound."""
+class Lies:
+    """The mean lies between two numbers; without `most`, it is at least the first."""
 
     variant: str
     column: str
-    bound: float
+    least: float
+    most: float | None = None
 
     @property
     def text(self) -> str:
-        return f"{self.column} of '{self.variant}' is at least {self.bound:g}"
+        where = f"at least {self.least:g}" if self.most is None else f"between {self.least:g} and {self.most:g}"
+        return f"{self.column} of '{self.variant}' is {where}"
 
     @property
     def places(self) -> tuple[tuple[str, str], ...]:
@@ -51,31 +53,8 @@ class AtLeast:
         found = estimate(look(self.variant, self.column))
         if found is None:
             return _absent(self)
-        return Finding(claim=self.text, holds=found.mean >= self.bound - ROUNDING, said=_shown(found))
-
-
-@dataclass(frozen=True)
-class About:
-    """The mean is near a number."""
-
-    variant: str
-    column: str
-    number: float
-    within: float
-
-    @property
-    def text(self) -> str:
-        return f"{self.column} of '{self.variant}' is within {self.within:g} of {self.number:g}"
-
-    @property
-    def places(self) -> tuple[tuple[str, str], ...]:
-        return ((self.variant, self.column),)
-
-    def check(self, look: Look) -> Finding:
-        found = estimate(look(self.variant, self.column))
-        if found is None:
-            return _absent(self)
-        holds = abs(found.mean - self.number) <= self.within + ROUNDING
+        above = self.most is not None and found.mean > self.most + ROUNDING
+        holds = found.mean >= self.least - ROUNDING and not above
         return Finding(claim=self.text, holds=holds, said=_shown(found))
 
 

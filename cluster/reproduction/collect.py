@@ -1,9 +1,9 @@
 """From examinations on disk to a table: numbers by concept and seed, their means and intervals, the verdicts of the claims."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,16 @@ SHOWN_HOLES = 3
 
 @dataclass(frozen=True)
 class Sheet:
-    """All examinations of a table and why some are missing: `failed` by folder, `refused` by (variant, concept, seed)."""
+    """All examinations of a table and why some are missing: `failed` by folder, `refused` by (variant, concept, seed).
+
+    read  scores that were read already, by folder: a table looks at each of them once per column
+    """
 
     table: Table
     tasks: Mapping[Place, ExamTask]
     failed: Mapping[Path, str]
     refused: Mapping[tuple[str, str, int], str]
+    read: dict[Path, dict[str, Score]] = field(default_factory=dict)
 
     def findings(self, concepts: Sequence[str], settings: dict[str, Any]) -> Findings:
         """The table. `settings` say how it was made."""
@@ -82,19 +86,21 @@ class Sheet:
         )
 
     def _values(self, variant: Variant, column: Column) -> tuple[dict[str, list[float]], str]:
-        """Numbers by concept, and a reason why some examinations that were held have none."""
+        """Numbers by concept, and the commonest reason why some examinations that were held have none."""
         stage = self.table.stage_of(variant, column)
         found: dict[str, list[float]] = {}
-        why = ""
+        whys: Counter[str] = Counter()
         for place, task in self.tasks.items():
             if (place.variant, place.stage) != (variant.name, stage) or not task.held:
                 continue
-            score = scores_of(task).get(column.name, Score(None, 0, NOT_OURS))
+            if task.folder not in self.read:
+                self.read[task.folder] = scores_of(task)
+            score = self.read[task.folder].get(column.name, Score(None, 0, NOT_OURS))
             if score.value is None:
-                why = why or score.why
+                whys[score.why] += 1
             else:
                 found.setdefault(place.concept, []).append(score.value)
-        return found, why
+        return found, next((why for why, _ in whys.most_common(1)), "")
 
     def _holes(self, variant: Variant) -> tuple[str, ...]:
         """What is missing of a variant as a whole, by concept and seed; only the first few in full."""
@@ -114,14 +120,9 @@ class Sheet:
 
 def scores_of(task: ExamTask) -> dict[str, Score]:
     """All scores of a finished examination, from its files alone. Raises DataError for damaged ones."""
-    return _scores(task.folder, isinstance(task.exam, AbilitySettings))
-
-
-@cache
-def _scores(folder: Path, ability: bool) -> dict[str, Score]:
-    if not ability:
-        return scores(Manifest.open(folder), JUDGE)
-    path = folder / ABILITY_FILE
+    if not isinstance(task.exam, AbilitySettings):
+        return scores(Manifest.open(task.folder), JUDGE)
+    path = task.folder / ABILITY_FILE
     try:
         columns = json.loads(path.read_bytes())["columns"]
         return {name: Score(share["right"] / share["asked"], share["asked"]) for name, share in columns.items()}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from unictokens.backbones.base import Decoding, Sampling
 from unictokens.data.catalog import Catalog
 from unictokens.data.records import ConceptRecord
 from unictokens.errors import DataError
-from unictokens.evaluation.exam import ExamSettings, examine, wishes
+from unictokens.evaluation.exam import EXAMS, ExamSettings, exam_for, examine, wishes
 from unictokens.evaluation.judges import Case, Ruling, judge_all
 from unictokens.evaluation.manifest import Answer, Header, Manifest
 from unictokens.evaluation.unifybench import scores
@@ -176,3 +177,9 @@ def test_foreign_and_damaged_manifests_are_refused(record: ConceptRecord, tmp_pa
     (tmp_path / "manifest.json").write_text(json.dumps({**values, "format": 7}))
     with pytest.raises(DataError, match="format 7"):
         Manifest.open(tmp_path)
+
+
+def test_the_small_base_sits_a_short_exam_unless_asked_otherwise() -> None:
+    assert exam_for("mini", None) == EXAMS["toyland"] and exam_for("show-o-512x512", None) == ExamSettings()
+    assert exam_for("mini", "published", steps=None).steps == 50
+    assert exam_for("mini", None, steps=3, pure=None) == replace(EXAMS["toyland"], steps=3)

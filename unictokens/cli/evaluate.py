@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from unictokens.data.catalog import Catalog
 from unictokens.data.records import ConceptRecord
 from unictokens.errors import ConceptError, ConfigError
 from unictokens.evaluation.contenders import INVERSION, NAMES, REAL
-from unictokens.evaluation.exam import EXAMS
+from unictokens.evaluation.exam import EXAMS, exam_for
 from unictokens.evaluation.judges import Judge
 from unictokens.evaluation.manifest import Manifest
 from unictokens.evaluation.openai_judge import OpenAIJudge, OpenAISettings
@@ -169,9 +169,8 @@ def _examine(
     name, _, version = arguments.concept.partition("@")
     bundle = store.get(name, version or LATEST)
     backbone = load_backbone(**trained_on(bundle), device=read_device(arguments))
-    exam = EXAMS[arguments.exam or ("toyland" if backbone.info.name == "mini" else "published")]
     chosen = {name: getattr(arguments, name) for name in ("pure", "knowledge", "steps", "seed")}
-    settings = replace(exam, **{name: value for name, value in chosen.items() if value is not None})
+    settings = exam_for(backbone.info.name, arguments.exam, **chosen)
     bench = Bench(
         backbone=backbone,
         bundle=bundle,

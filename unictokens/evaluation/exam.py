@@ -1,7 +1,7 @@
 """UnifyBench: the questions and drawings of one concept's examination (paper section 4; unifies understanding and drawing)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unictokens.backbones.base import Decoding, Sampling
@@ -38,6 +38,12 @@ EXAMS: dict[str, ExamSettings] = {
 }
 """By name. For the small base: one picture of each evaluation prompt and six of each about facts, in the 16 steps that its own presets
 draw in; its answers are below 50 characters."""
+
+
+def exam_for(backbone: str, name: str | None, **changed: int | None) -> ExamSettings:
+    """The examination `name`, or the one for a backbone of that name, with those of `changed` that are not None."""
+    exam = EXAMS[name or ("toyland" if backbone == "mini" else "published")]
+    return replace(exam, **{key: value for key, value in changed.items() if value is not None})
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def pretrain(recipe: Recipe, folder: Path, device: str, processes: int, start: s
     language = recipe.language
     used = {
         "strangers": language.shards,
-        "companions": language.companion_shards,
+        "companions": min(language.companion_shards, language.shards),
         "residents": language.resident_shards,
     }
     for pool, shards in used.items():

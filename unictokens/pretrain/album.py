@@ -61,7 +61,7 @@ def make_album(backbone: ShowO, groups: range, cache: Path | None = None) -> Alb
         return Album(photos, drawn, rebuilt, truth)
     drawn = np.stack([np.asarray(render(photo, SIDE)) for photo in photos])
     logger.info("drew %d photos", len(photos))
-    rebuilt = np.concatenate([_rebuild(backbone, drawn[at : at + AT_ONCE]) for at in range(0, len(drawn), AT_ONCE)])
+    rebuilt = np.concatenate([rebuild(backbone, drawn[at : at + AT_ONCE]) for at in range(0, len(drawn), AT_ONCE)])
     logger.info("rebuilt them from their codes")
     if cache is not None:
         save_array(cache / name, np.stack([drawn, rebuilt]))
@@ -78,6 +78,7 @@ def jitter(images_BCHW: Tensor, rng: np.random.Generator) -> Tensor:
     return ((moved + 1) * light - 1).clamp(-1, 1)
 
 
-def _rebuild(backbone: ShowO, pixels_PHWC: np.ndarray) -> np.ndarray:
+def rebuild(backbone: ShowO, pixels_PHWC: np.ndarray) -> np.ndarray:
+    """Photos as they come back from their image codes, uint8 [P, H, W, 3] both."""
     images = backbone.decode(backbone.encode(to_network(pixels_PHWC)))
     return ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()

@@ -27,7 +27,7 @@ ROWS = 1 + max(SOFT)
 SIGHTS = 2
 """Ids whose embeddings a row may hold the mean of."""
 START = 0.1
-"""Standard deviation of new directions: eleven of them together are nearly as long as the row of an image code."""
+"""Standard deviation of new directions: eleven of them together are about two thirds as long as the row of an image code."""
 NO_ID = -1
 
 

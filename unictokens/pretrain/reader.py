@@ -12,6 +12,7 @@ from torch import Tensor
 from unictokens.atomic import write_bytes
 from unictokens.backbones.showo.backbone import ShowO
 from unictokens.evaluation.toyland_reader import SIDE, ReaderNet
+from unictokens.pretrain.album import rebuild
 from unictokens.pretrain.attributes import ATTRIBUTES, attribute_hits, attribute_loss, attributes_of
 from unictokens.pretrain.pool import draw_pixels, photo_of, to_network
 
@@ -91,8 +92,7 @@ def _lessons(backbone: ShowO, seeds: range) -> tuple[np.ndarray, np.ndarray, Ten
     for start in range(0, len(seeds), AT_ONCE):
         pixels = draw_pixels(seeds[start : start + AT_ONCE], SIDE)
         drawn.append(pixels)
-        images = backbone.decode(backbone.encode(to_network(pixels)))
-        rebuilt.append(((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
+        rebuilt.append(rebuild(backbone, pixels))
     truth = torch.tensor([attributes_of(photo_of(seed)) for seed in seeds])
     return np.concatenate(drawn), np.concatenate(rebuilt), truth
 

@@ -95,7 +95,7 @@ def _section(folder: Path, findings: Findings) -> str:
 
 def _made(settings: dict[str, Any]) -> str:
     """How the numbers came about, in a line."""
-    said = ", ".join(f"{escape(str(name))}: {escape(_short(value))}" for name, value in settings.items())
+    said = ", ".join(f"{escape(str(name))}: {escape(_short(value))}" for name, value in settings.items() if value)
     return f'<p class="soft note">{said}</p>' if said else ""
 
 

@@ -18,28 +18,16 @@ SHORT_END = {
 FULL_WARMUP = Variant(name="whole warm-up", changed=WHOLE, stage="bootstrap", series="epochs", short="whole")
 
 
-def _epochs(count: int) -> Variant:
-    return Variant(
-        name=f"warm-up of {count} epoch{'s' * (count > 1)}",
-        changed={**SHORT_END, "stages.warmup.epochs": count},
-        stage="bootstrap",
-        series="epochs",
-        short=f"{count} epoch{'s' * (count > 1)}",
-    )
+def _less(series: str, setting: str, short: str, count: int) -> Variant:
+    changed = {**SHORT_END, f"stages.warmup.{setting}": count}
+    return Variant(name=f"warm-up: {short}", changed=changed, stage="bootstrap", series=series, short=short)
 
 
-def _items(count: int) -> Variant:
-    return Variant(
-        name=f"warm-up on {count} items",
-        changed={**SHORT_END, "stages.warmup.understanding_limit": count},
-        stage="bootstrap",
-        series="data",
-        short=f"{count} items",
-    )
-
-
-BY_EPOCHS = (_epochs(1), _epochs(3), _epochs(8), FULL_WARMUP)
-BY_DATA = (_items(8), _items(24), _items(64))
+BY_EPOCHS = (
+    *(_less("epochs", "epochs", f"{count} epoch{'s' * (count > 1)}", count) for count in (1, 3, 8)),
+    FULL_WARMUP,
+)
+BY_DATA = tuple(_less("data", "understanding_limit", f"{count} items", count) for count in (8, 24, 64))
 
 
 def _together(other: str) -> tuple[Claim, ...]:
