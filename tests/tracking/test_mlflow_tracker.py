@@ -1,5 +1,7 @@
 """Tracking in a real MLflow database file: nested runs, pictures, continuation, and a server that is not there."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -57,6 +59,37 @@ def test_a_resumed_run_continues_its_entry(uri: str) -> None:
     (child,) = client.search_runs([first.experiment_id], f"tags.`mlflow.parentRunId` = '{first.run_id}'")
     assert child.info.status == "FINISHED"
     assert [metric.step for metric in client.get_metric_history(child.info.run_id, "loss")] == [1, 2]
+
+
+def test_trackers_that_begin_side_by_side_lose_nothing(uri: str) -> None:
+    """In a fresh process: there mlflow is imported by the trackers' own threads, at once."""
+    begin = (
+        "import sys; from unictokens.tracking.mlflow_tracker import MlflowTracker\n"
+        "trackers = [MlflowTracker(sys.argv[1], name) for name in ('side-1', 'side-2', 'side-3')]\n"
+        "for tracker in trackers: tracker.close('finished')\n"
+        "print(sum(tracker.lost for tracker in trackers))"
+    )
+    job = open_run(uri, "job-3")
+    done = subprocess.run([sys.executable, "-c", begin, uri], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["0"], done.stderr
+    runs = mlflow.MlflowClient(uri).search_runs([job.experiment_id])
+    assert {"side-1", "side-2", "side-3"} <= {run.info.run_name for run in runs if run.info.status == "FINISHED"}
+
+
+def test_an_event_that_cannot_be_told_costs_itself_alone(uri: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Unspeakable:
+        def __str__(self) -> str:
+            raise RuntimeError("no words for it")
+
+    job = open_run(uri, "job-5")
+    tracker = MlflowTracker(uri, "bo-5", job)
+    tracker.params({"x": Unspeakable()})
+    tracker.metrics(1, {"loss": 2.0})
+    tracker.close("finished")
+    assert tracker.lost == 1 and "no words for it" in caplog.text
+    client = mlflow.MlflowClient(uri)
+    (child,) = client.search_runs([job.experiment_id], f"tags.`mlflow.parentRunId` = '{job.run_id}'")
+    assert child.info.status == "FINISHED" and child.data.metrics["loss"] == 2.0
 
 
 def test_a_missing_server_loses_numbers_but_never_stops_training(

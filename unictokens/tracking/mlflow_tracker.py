@@ -36,6 +36,10 @@ PARAM_LENGTH = 500
 CLOSE_SECONDS = 60.0
 GATHER_SECONDS = 0.5
 
+IMPORTING = threading.Lock()
+"""Trackers of one process begin side by side, and mlflow's modules import each other in circles: two threads that import them at
+once find them half made."""
+
 CLIENT_ENVIRONMENT = {
     # A server that is away must cost seconds, not the default four minutes per call.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -201,8 +205,10 @@ class MlflowTracker:
                 self._run = _guarded(self._uri, self._open)
             run = self._run
             _guarded(self._uri, lambda: send(run))
-        except (DependencyError, StorageError) as error:
-            self._count(1, str(error))
+        except (
+            Exception
+        ) as error:  # an error that ended the thread would lose all that follows, and nobody would hear of it
+            self._count(1, str(error) or type(error).__name__)
 
 
 @dataclass(frozen=True)
@@ -240,8 +246,9 @@ def _client(uri: str) -> Any:
     for name, value in CLIENT_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        from mlflow.exceptions import MlflowException
-        from mlflow.tracking import MlflowClient
+        with IMPORTING:
+            from mlflow.exceptions import MlflowException
+            from mlflow.tracking import MlflowClient
     except ModuleNotFoundError as error:
         raise DependencyError("tracking needs the library 'mlflow': pip install mlflow, or use 'off'") from error
     # Its database layer reports every migration step of a new file; those lines mean nothing to a user.
