@@ -8,6 +8,7 @@
     |- StorageError       the disk: no permission, no space, a half-written or damaged file of ours
     |- DependencyError    an optional library or model file that is not installed
     |- TrainingError      a run that cannot go on: non-finite loss, nothing to train on
+    |- ClusterError       a cluster: no answer, a wrong token, no room
 
 Every message is one line and names the value and the fix. The command line prints it and exits with code 2.
 All of them survive pickling, so that they cross process boundaries unchanged.
@@ -44,3 +45,7 @@ class DependencyError(UniCTokensError):
 
 class TrainingError(UniCTokensError):
     """A run cannot go on."""
+
+
+class ClusterError(UniCTokensError):
+    """A cluster does not answer, does not let us in, or has no room."""
