@@ -1,11 +1,12 @@
 """`python -m cluster COMMAND`: `train` teaches many concepts as one Ray job, `plan` says what it will need, `reproduce` makes the
-paper's tables, `demo` shows all."""
+paper's tables, `demo` shows all; with `--address` a job is sent to a cluster."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from cluster import remote
 from unictokens.cli.shell import OK, REFUSED, add_verbose, guarded, set_up_logging
 from unictokens.errors import ConfigError
 
@@ -19,6 +20,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("cluster.demo", "draw a small world, teach some of it, ask, draw and write a report"),
 }
 """Command to (file, what it does)."""
+SENT = ("train", "reproduce", "sweep")
+"""Commands that `--address` sends to a cluster as a Ray job."""
+CODES = "exit codes: 0 done; 1 done, but a concept failed (named); 2 refused, with the reason in a line; 130 stopped before its end"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or given[0] in ("-h", "--help"):
         print("usage: python -m cluster COMMAND [options]\n")
         print("\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()))
+        print(f"\n{CODES}")
         return OK if given else REFUSED
     return guarded(lambda: _call(given[0], given[1:]))
 
@@ -36,11 +41,18 @@ def _call(name: str, arguments: list[str]) -> int:
         raise ConfigError(f"unknown command '{name[:40]}': choose one of {', '.join(COMMANDS)}")
     place, text = COMMANDS[name]
     command = import_module(place)
-    parser = argparse.ArgumentParser(prog=f"python -m cluster {name}", description=text)
+    # Whole words only: what is sent to a cluster is the words themselves, less those that are for this machine.
+    parser = argparse.ArgumentParser(
+        prog=f"python -m cluster {name}", description=text, epilog=CODES, allow_abbrev=False
+    )
     add_verbose(parser)
     command.add(parser)
+    if name in SENT:
+        remote.add_sending(parser)
     parsed = parser.parse_args(arguments)
     set_up_logging(parsed.verbose)
+    if name in SENT and parsed.address:
+        return remote.send(name, arguments, parsed, parser)
     return command.run(parsed)
 
 

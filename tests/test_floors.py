@@ -51,6 +51,7 @@ ADAPTERS: dict[str, str | tuple[str, ...]] = {
     "ray.train": "cluster/lane.py",
     "ray.tune": "cluster/sweep.py",
     "ray.serve": "serve/deployment.py",
+    "ray.job_submission": "cluster/submit.py",
     "deepspeed": "cluster/deepspeed_engine.py",
     "accelerate": "unictokens/backbones/showo/dispatch.py",
     "open_clip": "unictokens/encoders/clip.py",
