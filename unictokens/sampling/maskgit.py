@@ -10,6 +10,7 @@ equals the former for a batch of one.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
@@ -64,10 +65,13 @@ def draw_uniform(shape: tuple[int, int], generators: Sequence[Generator], device
     return torch.stack([torch.rand(shape[1], generator=generator, device=device) for generator in generators])
 
 
-def least_confident(probs_BN: Tensor, counts_B1: Tensor, temperature: float, generators: Sequence[Generator]) -> Tensor:
+def least_confident(
+    probs_BN: Tensor, counts_B1: Tensor, temperature: float | Tensor, generators: Sequence[Generator]
+) -> Tensor:
     """The `counts_B1` (int64 [B, 1]) least confident places of each row, bool [B, N].
 
-    Confidence is log probability (float32 [B, N]) plus Gumbel noise scaled by `temperature`; ties at the cut are kept.
+    Confidence is log probability (float32 [B, N]) plus Gumbel noise scaled by `temperature`, one for all rows or
+    float32 [B, 1]; ties at the cut are kept.
     """
     B, N = probs_BN.shape
     uniform_BN = draw_uniform((B, N), generators, probs_BN.device)
@@ -75,6 +79,46 @@ def least_confident(probs_BN: Tensor, counts_B1: Tensor, temperature: float, gen
     confidence_BN = _log(probs_BN) + temperature * gumbel_BN
     ordered_BN = confidence_BN.sort(dim=1).values
     return confidence_BN < ordered_BN.gather(1, counts_B1)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What one drawing does in each of its steps.
+
+    hide   how many places to hide again; the last is of no consequence
+    noise  temperatures of the remasking noise
+    """
+
+    hide: tuple[int, ...]
+    noise: tuple[float, ...]
+
+    @classmethod
+    def of(cls, steps: int, temperature: float, codes: int) -> "Schedule":
+        """The cosine schedule for `codes` places: all of an image's, or those of its part that is drawn anew."""
+        hide = tuple(keep_hidden(step, steps, codes) for step in range(steps))
+        return cls(hide, tuple(temperatures(temperature, steps)))
+
+
+def advance(
+    probs_BNC: Tensor,
+    current_BN: Tensor,
+    hide_B1: Tensor,
+    noise: float | Tensor,
+    generators: Sequence[Generator],
+) -> tuple[Tensor, Tensor]:
+    """One step of rows that may be at different steps: (sampled codes int64 [B, N], those of them to hide bool [B, N]).
+
+    probs_BNC   float32 [B, N, C] for the state current_BN (int64 [B, N], HIDDEN where unknown)
+    hide_B1     int64 [B, 1], the schedule's number; at least one place is hidden again and at most all but one
+    noise       the schedule's temperature, one for all rows or float32 [B, 1]
+    """
+    hidden_BN = current_BN == HIDDEN
+    sampled_BN = draw_codes(probs_BNC, generators).where(hidden_BN, current_BN)
+    chosen_BN = probs_BNC.gather(2, sampled_BN[:, :, None])[:, :, 0]
+    chosen_BN = chosen_BN.where(hidden_BN, torch.finfo(chosen_BN.dtype).max)
+    # At least one place is hidden again, even after the last step, where it is of no consequence.
+    counts_B1 = torch.minimum(hidden_BN.sum(1, keepdim=True) - 1, hide_B1).clamp(min=1)
+    return sampled_BN, least_confident(chosen_BN, counts_B1, noise, generators)
 
 
 def decode(
@@ -93,22 +137,17 @@ def decode(
 
     Known codes of `start_BN` stay as they are (inpainting); the schedule counts all N places, as published.
     """
-    N = start_BN.shape[1]
+    B, N = start_BN.shape
     current_BN, sampled_BN = start_BN, start_BN
     traced: dict[int, Tensor] = {}
-    for step, noise in enumerate(temperatures(temperature, steps)):
+    schedule = Schedule.of(steps, temperature, N)
+    for step, (hide, noise) in enumerate(zip(schedule.hide, schedule.noise, strict=True)):
         probs_BNC = logits_of(current_BN).softmax(dim=-1)
-        hidden_BN = current_BN == HIDDEN
-        sampled_BN = draw_codes(probs_BNC, generators).where(hidden_BN, current_BN)
+        hide_B1 = torch.full((B, 1), hide, device=start_BN.device)
+        sampled_BN, hidden_BN = advance(probs_BNC, current_BN, hide_B1, noise, generators)
         if step + 1 in trace:
             traced[step + 1] = sampled_BN
-        chosen_BN = probs_BNC.gather(2, sampled_BN[:, :, None])[:, :, 0]
-        chosen_BN = chosen_BN.where(hidden_BN, torch.finfo(chosen_BN.dtype).max)
-        wanted = keep_hidden(step, steps, N)
-        # At least one place is hidden again, even after the last step, where it is of no consequence.
-        counts_B1 = (hidden_BN.sum(1, keepdim=True) - 1).clamp(max=wanted).clamp(min=1)
-        hide_BN = least_confident(chosen_BN, counts_B1, noise, generators)
-        current_BN = sampled_BN.masked_fill(hide_BN, HIDDEN)
+        current_BN = sampled_BN.masked_fill(hidden_BN, HIDDEN)
     return sampled_BN, traced
 
 

@@ -64,11 +64,11 @@ def hidden_at(
     prefix_BLKHPE  keys and values (K = 2) of what stands before each row, as `prefix_keys` gives them; no gradient reaches it
     """
     phi = model.showo.model
-    turn = _Turn(phi, x_MD, positions_M)
+    turn = Turn(phi, x_MD, positions_M)
     mask = mask.expand(places.B, -1, -1, -1)
     for number, layer in enumerate(phi.layers):
         y_MD = layer.input_layernorm(x_MD)
-        k_MHE, v_MHE = _keys_values(layer.self_attn, y_MD, turn)
+        k_MHE, v_MHE = keys_values(layer.self_attn, y_MD, turn)
         keys, values = places.spread(k_MHE), places.spread(v_MHE)
         if prefix_BLKHPE is not None:
             keys = torch.cat([prefix_BLKHPE[:, number, 0], keys], dim=2)
@@ -78,7 +78,7 @@ def hidden_at(
             # Nobody reads the last layer elsewhere: its queries and its wide inner layer are needed at asked places only.
             x_MD, y_MD, turn, asking = x_MD[asked_Q], y_MD[asked_Q], turn.at(asked_Q), places.of(asked_Q)
             mask = _mask_of(mask, places, asked_Q, asking)
-        q_MHE = _queries(layer.self_attn, y_MD, turn)
+        q_MHE = queries(layer.self_attn, y_MD, turn)
         seen_BHTE = _attend(asking.spread(q_MHE), keys, values, mask)
         x_MD = layer.self_attn.dense(asking.collect(seen_BHTE)) + layer.mlp(y_MD) + x_MD
     return phi.final_layernorm(x_MD)
@@ -88,29 +88,29 @@ def hidden_at(
 def prefix_keys(model: LanguageModel, x_PD: Tensor) -> Tensor:
     """Keys and values [L, 2, H, P, E] of one prefix whose places all see each other, from its embeddings x_PD [P, D]."""
     phi = model.showo.model
-    turn = _Turn(phi, x_PD, torch.arange(len(x_PD), device=x_PD.device))
+    turn = Turn(phi, x_PD, torch.arange(len(x_PD), device=x_PD.device))
     kept = []
     for number, layer in enumerate(phi.layers):
         y_PD = layer.input_layernorm(x_PD)
-        k_HPE, v_HPE = (part.transpose(0, 1) for part in _keys_values(layer.self_attn, y_PD, turn))
+        k_HPE, v_HPE = (part.transpose(0, 1) for part in keys_values(layer.self_attn, y_PD, turn))
         kept.append(torch.stack([k_HPE, v_HPE]))
         if number + 1 < len(phi.layers):
-            q_HPE = _queries(layer.self_attn, y_PD, turn).transpose(0, 1)
+            q_HPE = queries(layer.self_attn, y_PD, turn).transpose(0, 1)
             seen_HPE = _attend(q_HPE[None], k_HPE[None], v_HPE[None], None)[0]
             x_PD = layer.self_attn.dense(seen_HPE.transpose(0, 1).flatten(1)) + layer.mlp(y_PD) + x_PD
     return torch.stack(kept)
 
 
-class _Turn:
+class Turn:
     """Rotary position embedding of the places of a batch: cos and sin [M, 1, R] for the first R of E."""
 
     def __init__(self, phi: Any, x_MD: Tensor, positions_M: Tensor) -> None:
         cos_1MR, sin_1MR = phi.rotary_emb(x_MD[None], positions_M[None])
         self.cos, self.sin = cos_1MR[0, :, None], sin_1MR[0, :, None]
 
-    def at(self, chosen_Q: Tensor) -> "_Turn":
+    def at(self, chosen_Q: Tensor) -> "Turn":
         """The same for some of the places."""
-        made = object.__new__(_Turn)
+        made = object.__new__(Turn)
         made.cos, made.sin = self.cos[chosen_Q], self.sin[chosen_Q]
         return made
 
@@ -120,7 +120,7 @@ class _Turn:
         return torch.cat([turned * self.cos + torch.cat([-second, first], -1) * self.sin, kept], dim=-1)
 
 
-def _keys_values(attention: Any, y_MD: Tensor, turn: _Turn) -> tuple[Tensor, Tensor]:
+def keys_values(attention: Any, y_MD: Tensor, turn: Turn) -> tuple[Tensor, Tensor]:
     """Keys, turned, and values [M, H, E], repeated where heads share them."""
     heads = (len(y_MD), -1, attention.head_dim)
     k_MHE = turn(attention.k_layernorm(attention.k_proj(y_MD).view(heads)))
@@ -129,7 +129,8 @@ def _keys_values(attention: Any, y_MD: Tensor, turn: _Turn) -> tuple[Tensor, Ten
     return (k_MHE, v_MHE) if groups == 1 else (k_MHE.repeat_interleave(groups, 1), v_MHE.repeat_interleave(groups, 1))
 
 
-def _queries(attention: Any, y_MD: Tensor, turn: _Turn) -> Tensor:
+def queries(attention: Any, y_MD: Tensor, turn: Turn) -> Tensor:
+    """Queries, turned, [M, H, E]."""
     return turn(attention.q_layernorm(attention.q_proj(y_MD).view(len(y_MD), -1, attention.head_dim)))
 
 
