@@ -100,7 +100,7 @@ def begin(
     alive = [each for each in before if not each.over]
     if not alive:
         number = 1 + max((_number(each.id) for each in before), default=0)
-        if before and may_resume and "--resume" not in words:
+        if before and may_resume and not any(word.partition("=")[0] == "--resume" for word in words):
             words = [*words, "--resume"]
         submission = Submission(
             id=f"{job}-{number}",
@@ -259,7 +259,7 @@ def without(words: Sequence[str], options: Mapping[str, int]) -> list[str]:
 
 def variables() -> dict[str, str]:
     """The environment that a job needs on every node; those of a node's own daemon are its administrator's."""
-    from cluster.job import RAY_ENVIRONMENT
+    from cluster.host import RAY_ENVIRONMENT
 
     chosen = {name: value for name, value in RAY_ENVIRONMENT.items() if not name.startswith("RAY_worker_")}
     return {**chosen, "PYTHONUNBUFFERED": "1"}
