@@ -36,7 +36,8 @@ def test_an_expected_answer_without_a_known_word_gives_no_verdict() -> None:
     ("prompt", "accessory", "colour", "place", "score"),
     [
         ("A photo of <bo> with its balloon.", "balloon", "yellow", "snow", 1.0),
-        ("A photo of <bo> with its balloon.", "balloon", "red", "snow", 0.5),
+        ("A photo of <bo> with its balloon.", "balloon", "red", "snow", 0.0),
+        ("A photo of <bo> with its balloon.", "hat", "yellow", "snow", 0.5),
         ("A photo of <bo> with its balloon.", "none", None, "kitchen", 0.0),
         ("A photo of <bo> where it lives.", "none", None, "kitchen", 1.0),
         ("A photo of <bo> where it lives.", "balloon", "yellow", "snow", 0.0),

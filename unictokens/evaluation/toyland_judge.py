@@ -1,7 +1,8 @@
 """A judge for Toyland that needs no network: its few words are known, and a trained net reads its pictures.
 
 An answer has the content of its expected answer (1), part of it (0.5) or nothing of it (0). A drawing shows the fact that its
-prompt refers to (1), the thing in another colour (0.5), or not (0).
+prompt refers to (1), another thing in the fact's colour (0.5), or not (0): the prompt itself names the thing ("with its hat"), so that a
+hat of any other colour shows obedience, not knowledge.
 """
 
 import re
@@ -69,7 +70,7 @@ def drawing_ruling(prompt: str, facts: str, seen: Reading) -> Ruling:
         if thing:
             right, coloured = seen.accessory in thing, seen.accessory_colour in wanted
             said = f"{seen.accessory_colour} {seen.accessory}, expected {' '.join(sorted(wanted))}"
-            return Ruling(1.0 if right and coloured else 0.5 if right else 0.0, said)
+            return Ruling(1.0 if right and coloured else 0.5 if coloured else 0.0, said)
     return Ruling(None, f"the prompt {prompt!r} refers to no fact of {facts!r}")
 
 
