@@ -47,7 +47,7 @@ ADAPTERS: dict[str, str | tuple[str, ...]] = {
     "scipy": "unictokens/evaluation/interval.py",
     "matplotlib": "unictokens/report/plots.py",
     "sklearn": "unictokens/methods/clustering.py",
-    "mlflow": "unictokens/tracking/mlflow_tracker.py",
+    "mlflow": ("unictokens/tracking/mlflow_server.py", "unictokens/tracking/mlflow_tracker.py"),
     "ray.train": "cluster/lane.py",
     "ray.tune": "cluster/sweep.py",
     "ray.serve": "serve/deployment.py",

@@ -1,14 +1,40 @@
 """What training knows of experiment tracking, and several trackers as one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from PIL import Image
-
 Status = Literal["finished", "failed", "stopped"]
 """How a run ended: all stages done, an error, or stopped by its host to be resumed."""
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """An entry that others are nested in: all that is needed to find it on a server, or to begin it there.
+
+    spool  the mark of its events
+    time   when it began, milliseconds since 1970
+    """
+
+    spool: str
+    name: str
+    tags: Mapping[str, str]
+    time: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is known of a tracked run as a whole.
+
+    name   shown to people: a job, a concept's run, a lane
+    tags   short words to find it by
+    above  the entries it is nested in, outermost first
+    """
+
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    above: tuple[Ancestor, ...] = ()
 
 
 class Tracker(Protocol):
@@ -22,16 +48,20 @@ class Tracker(Protocol):
         """Numbers at one step; `step` counts training steps of the whole run, over all stages."""
         ...
 
-    def image(self, name: str, step: int, picture: Image.Image) -> None:
-        """A picture of a series `name` ("preview/0")."""
+    def image(self, name: str, step: int, file: Path) -> None:
+        """A picture of a series `name` ("preview/0"): a file that stays."""
         ...
 
     def artifact(self, path: Path) -> None:
         """A finished file that belongs to the run."""
         ...
 
+    def published(self, concept: str, version: int, bundle: Path) -> None:
+        """The run's concept has this version number in the store; `bundle` is a file with its rows and card that stays."""
+        ...
+
     def close(self, status: Status) -> None:
-        """The run is over; whatever was buffered is written now. Nothing is told afterwards."""
+        """The run is over. Nothing is told afterwards."""
         ...
 
 
@@ -49,13 +79,17 @@ class Trackers:
         for member in self.members:
             member.metrics(step, values)
 
-    def image(self, name: str, step: int, picture: Image.Image) -> None:
+    def image(self, name: str, step: int, file: Path) -> None:
         for member in self.members:
-            member.image(name, step, picture)
+            member.image(name, step, file)
 
     def artifact(self, path: Path) -> None:
         for member in self.members:
             member.artifact(path)
+
+    def published(self, concept: str, version: int, bundle: Path) -> None:
+        for member in self.members:
+            member.published(concept, version, bundle)
 
     def close(self, status: Status) -> None:
         for member in self.members:

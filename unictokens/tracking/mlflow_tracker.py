@@ -138,7 +138,7 @@ class MlflowTracker:
         self._put(_Item(metrics=[_Metric(name, float(value), _now(), step) for name, value in values.items()]))
 
     def image(self, name: str, step: int, picture: Image.Image) -> None:
-        kept = picture.copy()
+        kept = picture.copy() if isinstance(picture, Image.Image) else Image.open(picture)
         self._put(
             _Item(
                 lambda run: _client(self._uri).log_image(

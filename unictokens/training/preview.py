@@ -72,8 +72,9 @@ class Previewer:
         try:
             for number, sighting in enumerate(sightings):
                 for name, picture in self._stages_of(sighting).items():
-                    save_png(self._folder / "perception" / f"{stage.name}_{number:02d}_{name}.png", picture)
-                    self._tracker.image(f"perception/{number:02d}_{name}", step, picture)
+                    file = self._folder / "perception" / f"{stage.name}_{number:02d}_{name}.png"
+                    save_png(file, picture)
+                    self._tracker.image(f"perception/{number:02d}_{name}", step, file)
         except (UniCTokensError, RuntimeError, OSError) as error:
             log.warning("perception pictures of '%s' were not kept: %s", self._setting.record.name, error)
 
@@ -97,8 +98,9 @@ class Previewer:
         drawings = setting.backbone.generate(requests, ConceptBank.stack([tokens]), sampling)
         for number, drawing in enumerate(drawings):
             picture = to_pictures(setting.backbone.decode(drawing.codes_N[None]))[0]
-            save_png(self._folder / "previews" / f"{stage.name}_{cursor.epoch:04d}_{number}.png", picture)
-            self._tracker.image(f"preview/{number}", step, picture)
+            file = self._folder / "previews" / f"{stage.name}_{cursor.epoch:04d}_{number}.png"
+            save_png(file, picture)
+            self._tracker.image(f"preview/{number}", step, file)
 
     def _ask(self, cursor: Cursor, stage: Stage, tokens: ConceptTokens) -> None:
         setting = self._setting
