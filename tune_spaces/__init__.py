@@ -1,1 +1,1 @@
-"""Search spaces by dotted config path; nothing is in this room yet."""
+"""What a sweep may change, as data: settings by dotted path, the values they may take, and the checks that a sample must pass."""
