@@ -18,6 +18,34 @@ UNFINISHED = "�"
 """What decoding puts where the bytes of a character are not complete yet."""
 
 
+class Wording:
+    """Ids of an answer as text."""
+
+    def __init__(self, vocabulary: Vocabulary, tokenizer: TextTokenizer) -> None:
+        self.vocabulary = vocabulary
+        self.tokenizer = tokenizer
+
+    def text(self, ids: Sequence[int], names: Sequence[str]) -> str:
+        """Ids as text; the identifier of concept number s reads `<names[s]>`, soft token i reads `<token_i>`."""
+        pieces: list[str] = []
+        plain: list[int] = []
+        for identifier in ids:
+            if identifier < self.vocabulary.size:
+                plain.append(identifier)
+                continue
+            pieces.append(self.tokenizer.decode(plain))
+            plain = []
+            concept, row = self.vocabulary.place(identifier)
+            name = names[concept] if concept < len(names) else "concept"
+            pieces.append(f"<{name}>" if row == 0 else f"<token_{row - 1}>")
+        return "".join([*pieces, self.tokenizer.decode(plain)])
+
+    @staticmethod
+    def whole(text: str) -> str:
+        """The text without a character at its end whose bytes are incomplete, and without blanks there."""
+        return text.removesuffix(UNFINISHED).rstrip()
+
+
 class Answering:
     """Answers with one model and bank; tensors live on the model's device."""
 
@@ -28,6 +56,7 @@ class Answering:
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
         self.bank = bank
+        self.wording = Wording(vocabulary, tokenizer)
 
     @torch.no_grad()
     def decode(
@@ -83,19 +112,8 @@ class Answering:
         return answers
 
     def text(self, ids: Sequence[int], names: Sequence[str]) -> str:
-        """Ids as text; the identifier of concept number s reads `<names[s]>`, soft token i reads `<token_i>`."""
-        pieces: list[str] = []
-        plain: list[int] = []
-        for identifier in ids:
-            if identifier < self.vocabulary.size:
-                plain.append(identifier)
-                continue
-            pieces.append(self.tokenizer.decode(plain))
-            plain = []
-            concept, row = self.vocabulary.place(identifier)
-            name = names[concept] if concept < len(names) else "concept"
-            pieces.append(f"<{name}>" if row == 0 else f"<token_{row - 1}>")
-        return "".join([*pieces, self.tokenizer.decode(plain)])
+        """Ids as text (see `Wording`)."""
+        return self.wording.text(ids, names)
 
     def run(
         self,
