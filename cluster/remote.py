@@ -20,7 +20,7 @@ from unictokens.atomic import storage_error
 from unictokens.cli.shell import FAILED, INTERRUPTED, OK
 from unictokens.config import PRESETS, config_hash
 from unictokens.errors import ClusterError, ConfigError
-from unictokens.tracking.mlflow_tracker import shown
+from unictokens.tracking.address import shown
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ OUTPUT = "out"
 """Metadata key of the output path, where the job's folder is."""
 BEGIN = "-- begin --"
 """Printed before the answer to a question; what comes earlier is Ray's."""
+UNBUFFERED = {"PYTHONUNBUFFERED": "1"}
+"""The driver's words shall be seen as they come. It sets for its workers itself what they need: Ray refuses both."""
 HERE = {"--address": 1, "--token-file": 1, "--follow": 0}
 """Options of the sender, and how many words follow each."""
 HOW = frozenset(
@@ -107,7 +109,7 @@ def begin(
             command=shlex.join(["python", "-m", "cluster", *words]),
             package=packed(files),
             metadata=metadata,
-            variables=variables(),
+            variables=UNBUFFERED,
         )
         began = server.submit(submission)
         after = f", after one that is {before[-1].status.lower()}" if before else ""
@@ -141,9 +143,7 @@ def ask(server: JobServer, words: Sequence[str], hear: Callable[[str], object]) 
     """Run `python -m cluster WORDS` on the cluster's head, pass on its lines as they come, and return its exit code."""
     identity = f"question-{secrets.token_hex(6)}"
     command = f"echo '{BEGIN}'; {shlex.join(['python', '-m', 'cluster', *words])}"
-    submission = Submission(
-        id=identity, command=command, package=packed(), metadata={}, variables={"PYTHONUNBUFFERED": "1"}
-    )
+    submission = Submission(id=identity, command=command, package=packed(), metadata={}, variables=UNBUFFERED)
     server.submit(submission)
     lines = _Lines(hear)
     try:
@@ -255,14 +255,6 @@ def without(words: Sequence[str], options: Mapping[str, int]) -> list[str]:
         else:
             kept.append(word)
     return kept
-
-
-def variables() -> dict[str, str]:
-    """The environment that a job needs on every node; those of a node's own daemon are its administrator's."""
-    from cluster.host import RAY_ENVIRONMENT
-
-    chosen = {name: value for name, value in RAY_ENVIRONMENT.items() if not name.startswith("RAY_worker_")}
-    return {**chosen, "PYTHONUNBUFFERED": "1"}
 
 
 def _number(identity: str) -> int:
