@@ -1,149 +1,341 @@
-"""The driver of a job: starts Ray, opens lanes, shows how it goes, gives the runs of a dead lane to a new one."""
+"""The driver of a job: takes the job's lease, starts the keeper of its queue, opens lanes, shows how it goes.
+
+It carries nothing that is not in the job's folder: whoever kills it, another one continues.
+"""
 
 import logging
-import os
-import secrets
-import sys
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cluster.engines import EngineSettings
+from cluster.folder import DRIVER, JobFolder
+from cluster.host import elsewhere, heard, ray_session
+from cluster.interrupts import Interrupts, caught
+from cluster.keeper import Bulletin, Keeper, prepare
 from cluster.lane import LaneLost, LaneSettings, run_lane
+from cluster.lanes import LanePool, Limits
+from cluster.lease import Lease, Owner, Renewal, Watch, take_lease
+from cluster.nodes import LaneShape, Node, living, room
 from cluster.plan import JobPlan
-from cluster.queue import RunQueue, RunStatus
+from cluster.queue import RunStateName, RunStatus
 from cluster.summary import Summary, summarise, write_summary
-from unictokens.errors import ConfigError, DependencyError, StorageError, UniCTokensError
-from unictokens.tracking.mlflow_tracker import MlflowRun, open_run
+from cluster.track import store_aliases
+from unictokens.errors import ConfigError, StorageError
+from unictokens.output import Output
+from unictokens.tracking.base import Ancestor, Status
+from unictokens.tracking.tracked import Tracked, TrackedEntry
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-MAX_LANE_LOSSES = 5
+LANES_SECONDS = 5.0
+"""Between two looks at the cluster, and two notes about the lanes in the job's folder."""
 CPU_LANES = 4
 """Most lanes that are opened unasked on a machine without a GPU: each is a few processes and a gigabyte."""
 WIDTH = 8
 """Runs that a lane trains together unless told otherwise."""
-OBJECT_STORE_BYTES = 100 * 2**20
-"""Nothing large passes through Ray: weights come from files, learned rows go to files."""
-
-RAY_ENVIRONMENT = {
-    # Ray's own defaults poll every 2 s, chdir workers away from relative paths, and phone home.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "600",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
-    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "2",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "PYTHONUTF8": "1",
-    # The lanes are what this machine is for; by default Ray runs them at the lowest priority but four.
-    "RAY_worker_niceness": "0",
-    # Waiting threads sleep: spinning ones make a busy machine ten times slower, and gain little on an idle one.
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
-
-Watcher = Callable[[Sequence[RunStatus]], None]
-"""Is told the state of all runs a few times a second."""
+STALL_SECONDS = 900.0
+"""Longer than anything that a lane does in one piece: loading 6 GB from a slow disk, drawing all previews of a wide pack."""
+TIMEOUT_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobSettings:
-    """Where and on what a job runs. `lanes` 0 means one per GPU or, on a machine without, one per core, at most four.
+    """Where and on what a job runs.
 
-    width   runs that a lane trains together, at most
-    parent  the MLflow run that the job's own is nested in, if any
+    lanes      exactly so many; 0 means as many as there is room for, at least `min_lanes` and at most `max_lanes` (0: one per
+               GPU or, without, one per core and at most four)
+    width      runs that a lane trains together, at most
+    stall      seconds after which a lane that stands still is ended
+    timeout    seconds for which a job goes on with fewer than `min_lanes`
+    above      the tracked entries that the job's own is nested in
+    track_later  begin even where the tracking server does not answer
     """
 
     data: Path
     output: Path
     engine: EngineSettings
     lanes: int = 0
+    min_lanes: int = 1
+    max_lanes: int = 0
     width: int = WIDTH
+    stall: float = STALL_SECONDS
+    timeout: float = TIMEOUT_SECONDS
     tracking_uri: str | None = None
-    parent: MlflowRun | None = None
+    track_later: bool = False
+    above: tuple[Ancestor, ...] = ()
+
+    def check(self) -> None:
+        """Raises ConfigError for numbers that contradict each other."""
+        if min(self.lanes, self.max_lanes) < 0:
+            raise ConfigError(
+                f"--lanes {min(self.lanes, self.max_lanes)} is negative: use 0 for one per GPU, or a number"
+            )
+        if self.min_lanes < 1:
+            raise ConfigError(f"--min-lanes {self.min_lanes} is below one: a job needs a lane")
+        if self.max_lanes and self.max_lanes < self.min_lanes:
+            raise ConfigError(
+                f"--max-lanes {self.max_lanes} is below --min-lanes {self.min_lanes}: raise or leave it out"
+            )
+        if self.stall <= 0 or self.timeout <= 0:
+            raise ConfigError("--stall and --timeout are seconds, above 0")
+
+    @property
+    def least(self) -> int:
+        """Lanes without which the job does not go on."""
+        return self.lanes or self.min_lanes
+
+
+@dataclass(frozen=True)
+class View:
+    """How a job goes. `changed` are the runs that changed since the last look; `done` is 0 to 1."""
+
+    total: int
+    done: float
+    counts: Mapping[RunStateName, int]
+    changed: Sequence[RunStatus]
+
+    @property
+    def over(self) -> int:
+        """Runs to which nothing more will happen."""
+        return sum(self.counts.get(state, 0) for state in ("finished", "failed", "stopped"))
+
+
+Watcher = Callable[[View], None]
+"""Is told how the job goes a few times a second."""
 
 
 def run_job(plan: JobPlan, settings: JobSettings, watch: Watcher) -> Summary:
     """Do what `plan` says and write `summary.json`; one concept's failure does not stop the others.
 
-    Without runs to train Ray is not started. On KeyboardInterrupt running runs end after their epoch; a second one ends
-    everything at once (what is saved stays).
-    Raises ConfigError for impossible lanes, StorageError for a tracking address or folder that does not answer,
-    CheckpointError for a backbone that does not load.
+    Without runs to train Ray is not started. An unfinished job of the same name is continued. On SIGINT or SIGTERM running runs
+    end after their epoch; a second one ends everything at once (what is saved stays).
+    Raises ConfigError for impossible lanes, ClusterError for a cluster without room and for a job that somebody else drives,
+    StorageError for a tracking address or folder that does not answer, CheckpointError for a backbone that does not load.
     """
+    settings.check()
+    if not plan.runs:
+        summary = summarise(plan, (), 0.0)
+        write_summary(summary, settings.output)
+        return summary
+    folder = JobFolder(settings.output, plan.name)
+    with driving(folder):
+        planned, _ = prepare(folder, plan)
+        folder.write_asked(_asked(settings))
+        return _drive(folder, planned, settings, watch)
+
+
+def resume_job(name: str, settings: JobSettings, watch: Watcher) -> Summary:
+    """Continue the job `name`, whose driver died or was stopped; one that was over tries what had failed again.
+
+    settings  as `settings_of` its folder says, or changed
+    Raises as `run_job` does, and ConfigError for a job that is not there.
+    """
+    settings.check()
+    folder = JobFolder(settings.output, name)
+    with driving(folder):
+        plan, left = prepare(folder, None)
+        if left:
+            return _drive(folder, plan, settings, watch)
+        summary = summarise(plan, Keeper(folder).statuses(), 0.0)
+        write_summary(summary, settings.output)
+        return summary
+
+
+def driving(folder: JobFolder) -> Renewal:
+    """The lease of a job's driver, kept until the block ends. Raises ConfigError while somebody else holds it."""
+    watch, owner = Watch(), Owner.here(folder.name)
+    before: tuple[int, int] | None = None
+    while True:
+        lease = take_lease(folder.path, DRIVER, owner, watch)
+        if isinstance(lease, Lease):
+            folder.forget_stop()
+            return Renewal(lease)
+        beats = watch.last(folder.path, DRIVER)
+        if before is not None and beats != before:
+            raise ConfigError(
+                f"job '{folder.name}' is being driven by {lease}: wait for it, stop it, or look at it with "
+                f"'python -m cluster status {folder.name} --out {folder.output}'"
+            )
+        if before is None:
+            log.warning("job '%s' was driven by %s: looking whether it still is", folder.name, lease)
+        before = beats
+        time.sleep(POLL_SECONDS)
+
+
+def _drive(folder: JobFolder, plan: JobPlan, settings: JobSettings, watch: Watcher) -> Summary:
     started = time.monotonic()
     tracking = _open_tracking(plan, settings)
-    statuses: Sequence[RunStatus] = ()
-    status = "failed"
+    status: Status = "failed"
+    aliases: dict[str, dict[str, int]] = {}
     try:
-        if plan.runs:
-            statuses = _train(plan, settings, tracking, watch)
+        statuses = _train(folder, plan, settings, tracking.inner, watch)
         summary = summarise(plan, statuses, time.monotonic() - started)
+        write_summary(summary, folder.path)
         path = write_summary(summary, settings.output)
-        if tracking is not None:
-            _track_summary(tracking, summary, path)
+        _track_summary(tracking, summary, path)
+        names = tuple(sorted({row.concept for row in summary.rows if row.version}))
+        aliases = store_aliases(Output(settings.output).store, names)
         status = "finished" if not summary.unfinished else "stopped" if not summary.failed else "failed"
         return summary
     finally:
-        if tracking is not None:
-            _tell(lambda: tracking.close(status))  # type: ignore[arg-type]
+        _end_tracking(tracking, status, aliases)
 
 
-def _train(plan: JobPlan, settings: JobSettings, tracking: MlflowRun | None, watch: Watcher) -> Sequence[RunStatus]:
-    with ray_session() as ray:
-        lanes = _lanes(plan, settings, tracking, ray.cluster_resources())
-        queue = ray.remote(num_cpus=0)(RunQueue).remote(plan.runs)
-        with ThreadPoolExecutor(len(lanes), thread_name_prefix="lane") as threads:
-            open_lanes = {threads.submit(run_lane, lane, queue): lane for lane in lanes}
-            _follow(ray, queue, threads, open_lanes, watch)
-        return ray.get(queue.statuses.remote())
-
-
-def _follow(
-    ray: Any, queue: Any, threads: ThreadPoolExecutor, open_lanes: dict[Future[int], LaneSettings], watch: Watcher
-) -> None:
-    """Watch until every lane has ended; a lane that died is opened again."""
-    losses = 0
-    interrupted = False
-    while open_lanes:
+def _train(
+    folder: JobFolder, plan: JobPlan, settings: JobSettings, tracking: Tracked, watch: Watcher
+) -> Sequence[RunStatus]:
+    with ray_session() as ray, caught() as interrupts:
+        shape, limits = lane_shape(plan, settings, living(ray))
+        lanes = LaneSettings(
+            name="",
+            job=folder.name,
+            word=folder.share_word(),
+            data=settings.data,
+            engine=settings.engine,
+            output=settings.output,
+            width=limits.width,
+            cpus=shape.cpus,
+            gpus=shape.gpus,
+            stall=settings.stall,
+            tracking=tracking,
+        )
+        # Beside the driver: with it everything goes, and no other node takes the queue along.
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=True
+        )
+        keeper = (
+            ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Keeper)
+            .options(scheduling_strategy=here)
+            .remote(folder)
+        )
+        driver = _Driver(ray, folder, keeper, LanePool(RayLanes(ray, keeper, lanes), limits), shape, interrupts, watch)
         try:
-            time.sleep(POLL_SECONDS)
-            watch(ray.get(queue.statuses.remote()))
-            for future in [future for future in open_lanes if future.done()]:
-                lane = open_lanes.pop(future)
-                reason = _lane_end(future)
-                if reason is None:
-                    continue
-                losses += 1
-                ray.get(queue.lane_lost.remote(lane.name, reason))
-                if losses <= MAX_LANE_LOSSES and not interrupted:
-                    open_lanes[threads.submit(run_lane, lane, queue)] = lane
-                elif not open_lanes:
-                    ray.get(queue.give_up.remote(f"no lane was left ({reason})"))
-        except KeyboardInterrupt:
-            if interrupted:
-                raise
-            interrupted = True
-            log.warning("stopping: running concepts end after their epoch; press Ctrl-C again to end at once")
-            ray.get(queue.stop.remote())
-        except UniCTokensError:
-            ray.get(queue.stop.remote())
+            driver.follow()
+            return heard(keeper.statuses.remote())
+        finally:
+            if elsewhere():
+                driver.want(0)
+
+
+@dataclass
+class RayLanes:
+    """Lanes as Ray Train runs (see `cluster.lane`)."""
+
+    ray: Any
+    keeper: Any
+    settings: LaneSettings
+
+    def open(self, name: str) -> int:
+        return run_lane(replace(self.settings, name=name), self.keeper)
+
+    def end(self, name: str) -> None:
+        handle = heard(self.keeper.handle.remote(name))
+        if handle is not None:
+            self.ray.kill(handle)
+
+    def lost(self, error: BaseException) -> bool:
+        return isinstance(error, LaneLost)
+
+
+@dataclass
+class _Driver:
+    """The loop of a driver: listens to the queue, looks after lanes, until nothing is left to do."""
+
+    ray: Any
+    folder: JobFolder
+    keeper: Any
+    pool: LanePool
+    shape: LaneShape
+    interrupts: Interrupts
+    watch: Watcher
+    version: int = 0
+    nodes: Sequence[Node] = ()
+    looked: float = -math.inf
+    wanted: int = 0
+    known: dict[str, RunStatus] = field(default_factory=dict)
+
+    def follow(self) -> None:
+        """Until every lane has ended and none is needed. Raises what made a lane refuse to start, and ClusterError."""
+        try:
+            while True:
+                bulletin = self._listen()
+                self._lanes(bulletin)
+                if not self.pool.count and not bulletin.pending:
+                    self._listen()
+                    return
+                time.sleep(POLL_SECONDS)
+        except BaseException:
+            # Whoever still listens ends after its epoch; what is not heard any more ends with this process.
+            self.keeper.stop.remote()
             raise
-    watch(ray.get(queue.statuses.remote()))
+
+    def want(self, lanes: int) -> None:
+        """Tell a cluster that can grow how many lanes there should be room for."""
+        if elsewhere() and lanes != self.wanted:
+            from ray.autoscaler.sdk import request_resources
+
+            self.wanted = lanes
+            request_resources(bundles=[self.shape.bundle()] * (lanes * self.shape.processes))
+
+    def _listen(self) -> Bulletin:
+        if time.monotonic() - self.looked > LANES_SECONDS:
+            self.nodes = living(self.ray)
+        leaving = {node.id: node.leaves_in for node in self.nodes if node.leaves_in is not None}
+        if self.interrupts.asked or self.folder.stop_asked():
+            self._stop()
+        bulletin: Bulletin = heard(self.keeper.bulletin.remote(self.version, leaving))
+        if any(_further(self.known.get(status.name), status) for status in bulletin.changed):
+            self.pool.progress()
+        self.known.update((status.name, status) for status in bulletin.changed)
+        self.version = bulletin.version
+        total = sum(bulletin.counts.values())
+        self.watch(View(total, bulletin.done, bulletin.counts, bulletin.changed))
+        return bulletin
+
+    def _lanes(self, bulletin: Bulletin) -> None:
+        pool, waiting = self.pool, bulletin.counts.get("waiting", 0) if bulletin.pending else 0
+        pool.hear(bulletin.lanes)
+        for loss in pool.reap():
+            node = bulletin.lanes[loss.lane][0].node if loss.lane in bulletin.lanes else ""
+            # Runs are not to blame for a node that went away.
+            here = any(each.id == node and each.leaves_in is None for each in living(self.ray))
+            heard(self.keeper.lane_lost.remote(loss.lane, loss.reason, here))
+        fit = room(self.nodes, self.shape)
+        if time.monotonic() - self.looked > LANES_SECONDS:
+            self.looked = time.monotonic()
+            self._note(bulletin)
+            unfinished = waiting + bulletin.counts.get("running", 0)
+            self.want(min(pool.limits.most, -(-unfinished // pool.limits.width)))
+        if waiting:
+            pool.open(waiting, fit)
+            if pool.worn_out and not pool.count:
+                heard(self.keeper.give_up.remote(f"no lane was left ({pool.worn_out})"))
+        cpus, gpus = sum(node.cpus for node in self.nodes), sum(node.gpus for node in self.nodes)
+        pool.check(
+            waiting, fit, f"a lane takes {self.shape}; {len(self.nodes)} nodes have {cpus} CPU cores and {gpus} GPUs"
+        )
+
+    def _stop(self) -> None:
+        heard(self.keeper.stop.remote())
+
+    def _note(self, bulletin: Bulletin) -> None:
+        lanes = [
+            {**{key: value for key, value in asdict(sign).items() if key != "tickets"}, "idle": age}
+            | {"runs": [ticket.run for ticket in sign.tickets]}
+            for sign, age in bulletin.lanes.values()
+        ]
+        values = {"time": time.time(), "done": round(bulletin.done, 4), "counts": dict(bulletin.counts), "lanes": lanes}
+        self.folder.write_lanes(values)
 
 
-def _lane_end(future: Future[int]) -> str | None:
-    """None for a lane that worked until nothing was left, the reason for one that died; raises what refused to start."""
-    try:
-        future.result()
-    except LaneLost as error:
-        log.warning("%s", error)
-        return str(error)
-    return None
+def _further(before: RunStatus | None, now: RunStatus) -> bool:
+    """Whether a run got an epoch or more further."""
+    return before is not None and (now.over or (before.state == "running" and now.epoch > before.epoch > 0))
 
 
 def lane_count(wanted: int, processes: int, runs: int, cpus: int, gpus: int) -> int:
@@ -161,79 +353,81 @@ def lane_count(wanted: int, processes: int, runs: int, cpus: int, gpus: int) -> 
     return max(1, min(asked, runs))
 
 
-def _lanes(
-    plan: JobPlan, settings: JobSettings, tracking: MlflowRun | None, resources: dict[str, float]
-) -> list[LaneSettings]:
-    cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
-    processes = settings.engine.processes
-    count = lane_count(settings.lanes, processes, len(plan.runs), cpus, gpus)
+def lane_shape(plan: JobPlan, settings: JobSettings, nodes: Sequence[Node]) -> tuple[LaneShape, Limits]:
+    """What each lane of a job takes, and how many there may be. Raises ConfigError for lanes that this machine has no room for."""
+    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    processes, runs = settings.engine.processes, len(plan.runs)
+    most = settings.lanes or settings.max_lanes
+    if elsewhere():  # which may grow: what does not fit now is waited for
+        now = max(1, (gpus or cpus) // processes)
+        most = most or (now if gpus else min(now, CPU_LANES))
+        least, count = settings.least, max(1, min(most, runs))
+    else:
+        lane_count(settings.least, processes, settings.least, cpus, gpus)
+        most = count = lane_count(most, processes, runs, cpus, gpus)
+        least = 1
+    largest = max((node.cpus for node in nodes), default=1)
+    each = max(1, min(cpus // (min(count, max(1, (gpus or cpus) // processes)) * processes), largest))
+    shape = LaneShape(processes=processes, cpus=each, gpus=1 if gpus else 0)
+    while room(nodes, shape) < count and shape.cpus > 1:  # a process is on one node
+        shape = replace(shape, cpus=shape.cpus - 1)
     # An even share each: a lane that filled up to its width would leave nothing for the others.
-    return [
-        LaneSettings(
-            name=f"lane-{number}",
-            data=settings.data,
-            engine=settings.engine,
-            output=settings.output,
-            width=min(settings.width, -(-len(plan.runs) // count)),
-            cpus=max(1, cpus // (count * processes)),
-            gpus=1 if gpus else 0,
-            tracking=tracking,
+    width = min(settings.width, -(-runs // count))
+    return shape, Limits(least=min(least, runs), most=most, timeout=settings.timeout, width=width, stall=settings.stall)
+
+
+def _asked(settings: JobSettings) -> dict[str, Any]:
+    values = {key: value for key, value in vars(settings).items() if key not in ("output", "engine", "above")}
+    return {
+        **values,
+        "data": str(settings.data),
+        "engine": {
+            key: str(value) if isinstance(value, Path) else value for key, value in vars(settings.engine).items()
+        },
+        "above": [asdict(ancestor) for ancestor in settings.above],
+    }
+
+
+def settings_of(folder: JobFolder) -> JobSettings:
+    """What was asked of a job. Raises ConfigError for one that is not there, StorageError for a damaged file."""
+    asked = folder.asked()
+    try:
+        engine = dict(asked["engine"])
+        engine["folder"] = None if engine["folder"] is None else Path(engine["folder"])
+        return JobSettings(
+            **{
+                **asked,
+                "data": Path(asked["data"]),
+                "output": folder.output,
+                "engine": EngineSettings(**engine),
+                "above": tuple(Ancestor(**ancestor) for ancestor in asked["above"]),
+            }
         )
-        for number in range(count)
-    ]
+    except (KeyError, TypeError) as error:
+        path = folder.path / "job.json"
+        raise StorageError(f"'{path}' is damaged ({error}): start the job again with its full command") from error
 
 
-@contextmanager
-def ray_session() -> Iterator[Any]:
-    """A Ray of our own on this machine, ended with the block; inside such a block, the one that is there."""
-    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
-        yield sys.modules["ray"]
-        return
-    for name, value in RAY_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if "ray" not in sys.modules and not any(name.startswith("RAY_AUTH_") for name in os.environ):
-        # A token of this job alone, which Ray reads when it is imported; its default is a file in the home folder that
-        # everybody may read.
-        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise DependencyError(
-            "a job needs Ray: pip install 'unictokens[cluster]', or train one concept with 'python -m unictokens train'"
-        ) from error
-    # The dashboard stays on: without it Ray cannot clean up after a lane whose driver died.
-    ray.init(
-        address="local",
-        include_dashboard=True,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=OBJECT_STORE_BYTES,
-    )
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _open_tracking(plan: JobPlan, settings: JobSettings) -> MlflowRun | None:
-    if settings.tracking_uri is None:
-        return None
-    run = open_run(settings.tracking_uri, plan.name, settings.parent, tags={"data": settings.data.name})
+def _open_tracking(plan: JobPlan, settings: JobSettings) -> TrackedEntry:
+    place = Tracked(settings.output, settings.tracking_uri, settings.above)
+    entry = TrackedEntry(place, plan.name, {"data": settings.data.name, "kind": "job"}, optional=settings.track_later)
     concepts = {run.concept for run in plan.runs} | {skip.plan.concept for skip in plan.skipped}
-    run.log_params({"concepts": len(concepts), "backbone": settings.engine.backbone})
-    return run
+    entry.tracker.params({"concepts": len(concepts), "backbone": settings.engine.backbone})
+    return entry
 
 
-def _track_summary(tracking: MlflowRun, summary: Summary, path: Path) -> None:
+def _track_summary(tracking: TrackedEntry, summary: Summary, path: Path) -> None:
     finished = sum(row.status == "finished" for row in summary.rows)
     numbers = {"finished": finished, "failed": len(summary.failed), "seconds": summary.seconds}
-    _tell(lambda: tracking.log_metrics(0, numbers))
-    _tell(lambda: tracking.log_artifact(path))
+    tracking.tracker.metrics(0, numbers)
+    tracking.tracker.artifact(path)
 
 
-def _tell(send: Callable[[], None]) -> None:
-    """Send a last word; a tracking server that went away meanwhile costs that word, not the job."""
+def _end_tracking(tracking: TrackedEntry, status: Status, aliases: dict[str, dict[str, int]]) -> None:
+    """Close the job's entry and say what the server does not have yet; an error here must not hide the job's own."""
     try:
-        send()
+        left = tracking.close(status, aliases)
     except StorageError as error:
-        log.warning("%s", error)
+        left = str(error)
+    if left:
+        log.warning("%s", left)

@@ -1,11 +1,14 @@
 """A lane: one Ray Train run that loads the backbone once and trains packs of runs until none is left.
 
 The only file that imports ray.train. A lane carries no state of its own: runs save theirs after every epoch, so a lane that
-dies costs at most the epoch its runs were in.
+dies costs at most the epoch its runs were in. Where a node goes away with notice, a lane ends its runs after their epoch or, when
+there is no time for that, where they stand, and hands them back at once: state within an epoch is not saved.
 """
 
 import logging
+import os
 import shutil
+import socket
 import time
 import uuid
 from dataclasses import dataclass
@@ -16,24 +19,46 @@ from typing import Any
 import torch
 
 from cluster.engines import EngineSettings, opened
+from cluster.folder import JobFolder
+from cluster.heart import Heart
+from cluster.host import heard
+from cluster.keeper import LaneSign, Orders
+from cluster.lease import Lease, Owner, Watch, take_lease
+from cluster.queue import Answer, Handed, Ticket
+from cluster.vitals import watched
 from unictokens.atomic import storage_error
 from unictokens.data.catalog import Catalog
-from unictokens.errors import DataError, TrainingError, UniCTokensError
-from unictokens.learn import Learning, Output, RunPlan
-from unictokens.memory import in_words, peak_bytes
-from unictokens.tracking.base import Trackers
-from unictokens.tracking.jsonl import JsonlTracker
-from unictokens.tracking.mlflow_tracker import MlflowRun, MlflowTracker
+from unictokens.errors import (
+    ClusterError,
+    ConceptError,
+    ConfigError,
+    DataError,
+    StorageError,
+    TrainingError,
+    UniCTokensError,
+)
+from unictokens.learn import Learned, Learning, Output, RunPlan, published_version
+from unictokens.memory import in_words, peak_bytes, resident_bytes
+from unictokens.tracking.base import Tracker
+from unictokens.tracking.tracked import Tracked
 from unictokens.training.engine import Engine
 from unictokens.training.pack import OWN_FAULTS, Ended, train_pack
 from unictokens.training.run import Run
-from unictokens.training.session import Progress
+from unictokens.training.session import Progress, Withdrawn
 
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.25
 WAIT_SECONDS = 0.5
-"""Between two questions of a lane that has no run while other lanes are busy with those that the waiting ones follow."""
+"""Between two questions of a lane that has no run while there may be one for it later."""
+ASK_SECONDS = 2.0
+"""Between two questions of a lane that has runs, and room for more than there are."""
+BUSY_SECONDS = 5.0
+"""Until a run that another job is training is looked at again."""
+ANSWER_SECONDS = 20.0
+LASTING = (DataError, ConfigError, ConceptError)
+"""What no other attempt can mend."""
+RUN_LEASE = "lane"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -41,20 +66,26 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 class LaneSettings:
     """What a lane works with.
 
+    name      its own, never that of another lane
+    job       the job it works for; `word` is what it must find in the job's folder
     width     runs that share its forward and backward passes
     cpus      CPU cores of each of its processes, also the number of computing threads
     gpus      GPUs of each of its processes, 0 or 1
-    tracking  the job's MLflow run, or None
+    stall     seconds of standing still after which it ends itself
+    tracking  where the job's entry is, for those nested in it
     """
 
     name: str
+    job: str
+    word: str
     data: Path
     engine: EngineSettings
     output: Path
     width: int
     cpus: int
     gpus: int
-    tracking: MlflowRun | None
+    stall: float
+    tracking: Tracked
 
     @property
     def log_file(self) -> Path:
@@ -67,7 +98,7 @@ class LaneLost(TrainingError):
 
 
 def run_lane(settings: LaneSettings, queue: Any) -> int:
-    """Open a lane and wait until the queue (a Ray actor of `RunQueue`) has nothing more for it; returns its run count.
+    """Open a lane and wait until the queue (a Ray actor of `Keeper`) has nothing more for it; returns its run count.
 
     Raises LaneLost when the worker died, and what made the worker refuse to start (a backbone that does not load).
     """
@@ -89,7 +120,9 @@ def run_lane(settings: LaneSettings, queue: Any) -> int:
         run_config=ray.train.RunConfig(
             name=name,
             storage_path=str(storage.absolute()),
-            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=2),
+            failure_config=ray.train.FailureConfig(
+                max_failures=0, max_preemption_failures=0, controller_failure_limit=0
+            ),
         ),
     )
     try:
@@ -104,46 +137,99 @@ def run_lane(settings: LaneSettings, queue: Any) -> int:
 
 
 @dataclass
-class QueueSession:
-    """Tells the queue where a run is, at most a few times a second, and asks it whether to stop."""
+class RunSession:
+    """One run's line to the queue: says where it is, at most a few times a second, and asks whether to stop."""
 
     queue: Any
-    name: str
+    ticket: Ticket
+    heart: Heart
     last: float = 0.0
 
     def report(self, progress: Progress) -> None:
+        self.heart.moved()
+        if progress.step == progress.steps:
+            # What comes next is written for others to see. A node that goes away is no reason to throw an epoch away now.
+            self.heart.confirm(self.ticket)
+        else:
+            self.heart.check(self.ticket)
         if time.monotonic() - self.last >= REPORT_SECONDS or progress.step == progress.steps:
             self.last = time.monotonic()
-            self.queue.report.remote(self.name, progress)
+            self.queue.report.remote(self.ticket, progress)
 
     def should_stop(self) -> bool:
-        import ray
+        return not heard(self.queue.goes_on.remote(self.ticket)) or self.heart.leaving
 
-        return bool(ray.get(self.queue.stopping.remote()))
+
+@dataclass(frozen=True)
+class QueueEar:
+    """The queue, as a lane's heart knows it. `handle` is what the lane can be ended with."""
+
+    queue: Any
+    handle: Any
+
+    def beat(self, sign: LaneSign) -> Orders | None:
+        try:
+            return heard(self.queue.beat.remote(sign, self.handle), timeout=ANSWER_SECONDS)
+        except TimeoutError:  # it is being started again
+            return None
+        except (ClusterError, StorageError) as error:  # no driver any more, or another one with another queue
+            raise ConnectionError(str(error)) from error
 
 
 def _work(given: dict[str, Any]) -> int | UniCTokensError:
     """The worker: returns how many runs it had, or the error that kept it from starting."""
     settings: LaneSettings = given["settings"]
     try:
+        JobFolder(settings.output, settings.job).check_shared(settings.word)
         _log_to(settings.log_file)
         torch.set_num_threads(settings.cpus)
+        heart = _heart(settings, given["queue"])
         catalog = Catalog.open(settings.data)
         with opened(settings.engine, "cuda" if settings.gpus else "cpu") as engine:
             if engine is None:  # this process only helped another one of its lane
                 return 0
             log.info("lane '%s' is ready: backbone '%s' on %s", settings.name, engine.backbone.info.name, engine.device)
-            return _drain(settings, given["queue"], engine, catalog)
+            own = settings.tracking.tracker(settings.name, {"kind": "lane", "host": socket.gethostname()})
+            with settings.tracking.uploading(), watched(own):
+                return _drain(settings, given["queue"], engine, catalog, heart)
     except UniCTokensError as error:
         log.error("%s", error)
         return error
 
 
-def _drain(settings: LaneSettings, queue: Any, engine: Engine, catalog: Catalog) -> int:
+def _heart(settings: LaneSettings, queue: Any) -> Heart:
+    """The heart of a lane's first process; it beats already. Its helpers have one too, which nobody hears."""
+    import ray
+    import ray.train
+
+    context = ray.get_runtime_context()
+    node, host = context.get_node_id(), socket.gethostname()
+
+    def sign(idle: float, tickets: tuple[Ticket, ...]) -> LaneSign:
+        return LaneSign(
+            lane=settings.name,
+            node=node,
+            host=host,
+            process=os.getpid(),
+            idle=idle,
+            tickets=tickets,
+            memory=resident_bytes() or 0,
+            device_memory=torch.cuda.memory_reserved() if settings.gpus else 0,
+        )
+
+    heart = Heart(QueueEar(queue, context.current_actor), sign, settings.stall)
+    if ray.train.get_context().get_world_rank() == 0:
+        heart.start()
+    return heart
+
+
+def _drain(settings: LaneSettings, queue: Any, engine: Engine, catalog: Catalog, heart: Heart) -> int:
     """Train whatever the queue has for this lane; returns how many runs it had."""
-    desk = _Desk(settings, queue, engine, catalog)
+    desk = _Desk(settings, queue, engine, catalog, heart)
     for ended in train_pack(engine, desk.take, settings.width):
         desk.hand_back(ended)
+    heart.stop()
+    heard(queue.lane_ended.remote(settings.name))
     log.info("lane '%s' is done: %d runs, at most %s of memory", settings.name, desk.runs, _peak(engine.device))
     return desk.runs
 
@@ -151,77 +237,136 @@ def _drain(settings: LaneSettings, queue: Any, engine: Engine, catalog: Catalog)
 class _Desk:
     """Where runs come in from the queue and, over, go back to it."""
 
-    def __init__(self, settings: LaneSettings, queue: Any, engine: Engine, catalog: Catalog) -> None:
+    def __init__(self, settings: LaneSettings, queue: Any, engine: Engine, catalog: Catalog, heart: Heart) -> None:
         self._settings = settings
         self._queue = queue
         self._engine = engine
         self._catalog = catalog
-        self._open: dict[Run, Learning] = {}
+        self._heart = heart
+        self._watch = Watch()
+        self._open: dict[Run, tuple[Learning, Ticket]] = {}
+        self._ask_again = 0.0
         self.runs = 0
 
     def take(self) -> Run | None:
         """The next run of the queue that can be opened."""
-        import ray
-
-        while True:
-            plan: Any = ray.get(self._queue.take.remote(self._settings.name))
-            if plan is None:
-                if self._open or not ray.get(self._queue.holding.remote()):
-                    return None
+        if self._open and time.monotonic() < self._ask_again:
+            return None
+        while not self._heart.leaving:
+            self._heart.moved()
+            answer: Answer = heard(self._queue.take.remote(self._settings.name, uuid.uuid4().hex))
+            if answer.handed is not None:
+                run = self._accept(answer.handed)
+                if run is not None:
+                    return run
+            elif self._open or not answer.more:
+                self._ask_again = time.monotonic() + ASK_SECONDS
+                return None
+            else:
                 time.sleep(WAIT_SECONDS)
-                continue
-            self.runs += 1
-            log.info("run '%s' begins", plan.name)
-            try:
-                learning = self._learning(plan)
-            except OWN_FAULTS as error:
-                self._fail(plan, error)
-                continue
-            self._open[learning.run] = learning
-            return learning.run
+        return None
 
     def hand_back(self, ended: Ended) -> None:
-        """Publish and report a run that left the pack, or report its error."""
-        import ray
-
-        learning = self._open.pop(ended.run)
+        """Publish and report a run that left the pack, report its error, or give it to whoever comes next."""
+        learning, ticket = self._open.pop(ended.run)
+        self._heart.moved()
+        if isinstance(ended.error, Withdrawn):
+            self._withdraw(learning, ticket, ended.error)
+            return
         if ended.error is not None:
             learning.fail()
-            self._fail(learning.plan, ended.error)
+            self._fail(ticket, ended.error)
             return
         try:
-            learned = learning.finish()
-        except OWN_FAULTS as error:
-            self._fail(learning.plan, error)
+            learned = learning.finish(lambda: self._heart.confirm(ticket))
+        except Withdrawn as error:
+            self._withdraw(learning, ticket, error)
             return
+        except OWN_FAULTS as error:
+            self._fail(ticket, error)
+            return
+        self._heart.drop(ticket)
+        if learned.status == "stopped" and self._heart.leaving:
+            self._tell(self._queue.give_back, ticket)
+        else:
+            self._tell(self._queue.finish, ticket, learned)
         log.info("run '%s' is %s", learned.name, learned.status)
-        ray.get(self._queue.finish.remote(learned))
 
-    def _learning(self, plan: RunPlan) -> Learning:
+    def _accept(self, handed: Handed) -> Run | None:
+        """Open a run; None when it is published already, another job is at it, or it cannot be opened."""
+        settings, ticket, plan = self._settings, handed.ticket, handed.plan
+        output = Output(settings.output)
+        me = Owner.here(settings.job, settings.name, ticket.attempt)
+        try:
+            folder = output.run_folder(plan.name)
+            lease = take_lease(folder, RUN_LEASE, me, self._watch, lambda other: _successor(me, other))
+            if not isinstance(lease, Lease):
+                log.info("run '%s' is being trained by %s: later", plan.name, lease)
+                self._tell(self._queue.give_back, ticket, BUSY_SECONDS)
+                return None
+            self._heart.carry(ticket, lease)
+            version = published_version(output, plan, self._engine.backbone.info.fingerprint)
+            if version is not None:
+                self._heart.drop(ticket)
+                self._tell(self._queue.finish, ticket, _published(plan, version))
+                log.info("run '%s' is published already", plan.name)
+                return None
+            self.runs += 1
+            log.info("run '%s' begins, attempt %d", plan.name, ticket.attempt)
+            learning = self._learning(plan, ticket)
+        except OWN_FAULTS as error:
+            self._fail(ticket, error)
+            return None
+        self._open[learning.run] = (learning, ticket)
+        return learning.run
+
+    def _learning(self, plan: RunPlan, ticket: Ticket) -> Learning:
         record = self._catalog.concept(plan.concept)
         if record.digest() != plan.dataset_digest:
             raise DataError(f"the data of '{plan.concept}' changed since the job was planned: start the job again")
-        output, tracking = Output(self._settings.output), self._settings.tracking
-        members: list[Any] = [JsonlTracker(output.run_folder(plan.name))]
-        if tracking is not None:
-            tags = {"concept": plan.concept, "lane": self._settings.name}
-            members.append(MlflowTracker(tracking.uri, plan.name, tracking, tags))
         return Learning(
             self._engine,
             record,
             plan,
-            output,
-            tracker=Trackers(tuple(members)),
-            session=QueueSession(self._queue, plan.name),
+            Output(self._settings.output),
+            tracker=self._tracker(plan),
+            session=RunSession(self._queue, ticket, self._heart),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
-    def _fail(self, plan: RunPlan, error: Exception) -> None:
-        # The run's own fault (its data, its loss, its disk, its memory): it fails alone, the lane goes on.
-        import ray
+    def _tracker(self, plan: RunPlan) -> Tracker:
+        tags = {"kind": "concept", "concept": plan.concept, "lane": self._settings.name}
+        return self._settings.tracking.tracker(plan.name, tags, Output(self._settings.output).run_folder(plan.name))
 
-        log.error("run '%s' failed", plan.name, exc_info=error)
-        ray.get(self._queue.fail.remote(plan.name, " ".join(str(error).split())[:500] or type(error).__name__))
+    def _withdraw(self, learning: Learning, ticket: Ticket, reason: Exception) -> None:
+        log.warning("%s", reason)
+        learning.leave()
+        self._heart.drop(ticket)
+        self._tell(self._queue.give_back, ticket)
+
+    def _fail(self, ticket: Ticket, error: Exception) -> None:
+        # The run's own fault (its data, its loss, its disk, its memory): it fails alone, the lane goes on.
+        log.error("run '%s' failed", ticket.run, exc_info=error)
+        self._heart.drop(ticket)
+        reason = " ".join(str(error).split())[:500] or type(error).__name__
+        self._tell(self._queue.fail, ticket, reason, isinstance(error, LASTING))
+
+    def _tell(self, call: Any, *words: Any) -> None:
+        heard(call.remote(*words))
+
+
+def _successor(me: Owner, other: Owner) -> bool:
+    """Whether the queue of my job gave me a run after it had given it to the other."""
+    return (
+        (me.job, other.job) != ("", "")
+        and me.job == other.job
+        and me.attempt >= other.attempt
+        and me.lane != other.lane
+    )
+
+
+def _published(plan: RunPlan, version: int) -> Learned:
+    return Learned(name=plan.name, concept=plan.concept, status="finished", version=version, stage="", epoch=0)
 
 
 def _peak(device: torch.device) -> str:

@@ -8,7 +8,10 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from unictokens.backbones.showo.config import read_json
+from unictokens.backbones.showo.places import locate
 from unictokens.config import RunConfig
 from unictokens.data.catalog import Catalog
 from unictokens.data.records import ConceptRecord
@@ -69,16 +72,21 @@ def plan_runs(catalog: Catalog, wanted: Sequence[tuple[str, RunConfig]], output:
     known = _Known(catalog)
     runs: dict[str, RunPlan] = {}
     skipped: dict[str, Skipped] = {}
+    alike: dict[str, list[RunPlan]] = {}
+    fingerprints: dict[str, str] = {}
     for concept, config in wanted:
         plan = known.plan(concept, config)
         if plan is None or plan.name in runs or plan.name in skipped:
             continue
-        version = published_version(output, plan)
+        if config.backbone not in fingerprints:
+            fingerprints[config.backbone] = expected_fingerprint(config.backbone)
+        version = published_version(output, plan, fingerprints[config.backbone])
+        before = alike.setdefault(concept, [])
         if version is not None:
             skipped[plan.name] = Skipped(plan, version)
         else:
-            before = [*(skip.plan for skip in skipped.values()), *runs.values()]
-            runs[plan.name] = replace(plan, branch=_branch(plan, before))
+            plan = runs[plan.name] = replace(plan, branch=_branch(plan, before))
+        before.append(plan)
     begun = list(dict.fromkeys(run.concept for run in runs.values() if output.begun(run.name)))
     if begun and not resume:
         raise ConfigError(
@@ -87,6 +95,16 @@ def plan_runs(catalog: Catalog, wanted: Sequence[tuple[str, RunConfig]], output:
         )
     concepts = tuple(dict.fromkeys(concept for concept, _ in wanted))
     return JobPlan(concepts, tuple(runs.values()), tuple(skipped.values()), tuple(known.refused.values()))
+
+
+def expected_fingerprint(backbone: str) -> str:
+    """What a backbone folder says of its own weights; "" for a hub name and a published folder, where only loading can tell.
+
+    Raises CheckpointError for a folder that holds no Show-o.
+    """
+    if backbone != "mini" and not Path(backbone).is_dir():
+        return ""
+    return str(read_json(locate(backbone).config).get("fingerprint", ""))
 
 
 class _Known:
@@ -113,9 +131,8 @@ class _Known:
         return plan_run(record, config, digest)
 
 
-def _branch(plan: RunPlan, before: Sequence[RunPlan]) -> Branch | None:
-    """The run among those before it with which this one has the most first stages in common, all but the whole."""
-    alike = [run for run in before if run.concept == plan.concept]
+def _branch(plan: RunPlan, alike: Sequence[RunPlan]) -> Branch | None:
+    """The run among those of its concept with which this one has the most first stages in common, all but the whole."""
     shared = [(common_stages(run.config, plan.config), run) for run in alike]
     stages, parent = max(shared, key=lambda each: each[0], default=(0, None))
     return Branch(parent.name, parent.config_hash, stages) if parent is not None and stages else None

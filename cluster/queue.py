@@ -1,26 +1,42 @@
-"""Which run is where: the one place that lanes ask for work and tell how it goes. Knows neither Ray nor training."""
+"""Which run is where: the one place that lanes ask for work and tell how it goes. Knows neither Ray, nor training, nor disks.
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+A run is handed out with a ticket (run, lane, number of the attempt). Words that come with an older ticket are late and not
+heard. Every call may arrive twice (whoever asked cannot know whether the answer or the question was lost) and means the same
+then. Every change goes to `record` as a small JSON-able object; a queue that is fed these again is the same queue.
+"""
+
+import heapq
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 from unictokens.learn import Learned, RunPlan
 from unictokens.training.session import Progress
 
 RunStateName = Literal["waiting", "running", "finished", "failed", "stopped"]
-MAX_ATTEMPTS = 3
+OVER: tuple[RunStateName, ...] = ("finished", "failed", "stopped")
+MAX_STRIKES = 3
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """Where a run stands. `done` is 0 to 1; `error` is one line; `version` is set once it is published."""
+    """Where a run stands. `done` is 0 to 1; `error` is one line; `version` is set once it is published.
+
+    attempts  how often it was handed out; the number of its newest ticket
+    strikes   how often, since an epoch of it was last saved, it failed or its lane died
+    ask       the question to which it was the answer
+    """
 
     name: str
     concept: str
     state: RunStateName = "waiting"
     lane: str = ""
     attempts: int = 0
+    strikes: int = 0
+    ask: str = ""
     stage: str = ""
     epoch: int = 0
     epochs: int = 0
@@ -33,98 +49,363 @@ class RunStatus:
     @property
     def over(self) -> bool:
         """Whether nothing more will happen to it in this job."""
-        return self.state in ("finished", "failed", "stopped")
+        return self.state in OVER
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """The right of a lane to one attempt at a run."""
+
+    run: str
+    lane: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A run in a lane's hands."""
+
+    plan: RunPlan
+    ticket: Ticket
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `take` answers: a run or nothing; `more` says whether it is worth asking again later."""
+
+    handed: Handed | None
+    more: bool
 
 
 class RunQueue:
     """Hands out each run to one lane at a time and remembers how it went.
 
-    A run whose lane died is handed out again, up to `max_attempts` times; one that failed by itself is not.
+    A run whose lane died, or that failed, is handed out again. `max_strikes` of these without a saved epoch in between set it
+    aside. Before the last strike it goes to a lane of its own: who is in a pack with a run that kills lanes must not suffer.
     """
 
-    def __init__(self, runs: Sequence[RunPlan], max_attempts: int = MAX_ATTEMPTS) -> None:
-        self._plans = {run.name: run for run in runs}
-        self._waiting = deque(run.name for run in runs)
-        self._statuses = {run.name: RunStatus(name=run.name, concept=run.concept) for run in runs}
-        self._max_attempts = max_attempts
+    def __init__(
+        self,
+        runs: Sequence[RunPlan] = (),
+        max_strikes: int = MAX_STRIKES,
+        record: Callable[[Record], None] = lambda record: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plans: dict[str, RunPlan] = {}
+        self._statuses: dict[str, RunStatus] = {}
+        self._max_strikes = max_strikes
+        self._record = record
+        self._clock = clock
+        self._ready: deque[str] = deque()
+        self._alone: deque[str] = deque()
+        self._later: list[tuple[float, str]] = []
+        self._followers: dict[str, list[str]] = {}
+        self._held: dict[str, set[str]] = {}
+        self._asks: dict[str, str] = {}
+        self._open: set[str] = set()
         self._stopping = False
+        self._counts: Counter[RunStateName] = Counter()
+        self._done = 0.0
+        self._changed: dict[str, int] = {}
+        self._version = 0
+        self._enter(runs)
 
-    def take(self, lane: str) -> RunPlan | None:
-        """The next run for `lane`, or None when none is ready or the job is stopping.
+    # What the host of a queue asks for.
 
-        A run that begins at a stage of another one is ready once that one is over, however it ended.
-        """
-        name = next((name for name in self._waiting if self._ready(name)), None)
-        if self._stopping or name is None:
-            return None
-        self._waiting.remove(name)
-        self._set(name, state="running", lane=lane, attempts=self._statuses[name].attempts + 1, error="")
-        return self._plans[name]
-
-    def holding(self) -> bool:
-        """Whether runs wait for others that are still under way: who has nothing to do may ask again later."""
-        return bool(self._waiting) and not self._stopping
-
-    def _ready(self, name: str) -> bool:
-        branch = self._plans[name].branch
-        return branch is None or branch.run not in self._statuses or self._statuses[branch.run].over
-
-    def report(self, name: str, progress: Progress) -> None:
-        """Where a running run is."""
-        if self._statuses[name].state == "running":
-            self._set(
-                name,
-                stage=progress.stage,
-                epoch=progress.epoch,
-                epochs=progress.epochs,
-                done=self._plans[name].done(progress),
-                losses=dict(progress.losses),
-            )
-
-    def finish(self, learned: Learned) -> None:
-        """A run is over: published, or stopped by the job."""
-        self._set(
-            learned.name,
-            state="finished" if learned.status == "finished" else "stopped",
-            stage=learned.stage,
-            epoch=learned.epoch,
-            done=1.0 if learned.status == "finished" else self._statuses[learned.name].done,
-            losses=dict(learned.losses),
-            version=learned.version,
-            seconds=learned.seconds,
-        )
-
-    def fail(self, name: str, error: str) -> None:
-        """A run cannot go on, for a reason of its own: it is set aside, the lane goes on with the next."""
-        self._set(name, state="failed", error=error)
-
-    def lane_lost(self, lane: str, reason: str) -> tuple[str, ...]:
-        """A lane died: its runs wait again, in front, or are set aside after `max_attempts`; returns their concepts."""
-        mine = [status for status in self._statuses.values() if status.lane == lane and status.state == "running"]
-        for status in mine:
-            if status.attempts >= self._max_attempts:
-                self.fail(status.name, f"its lane died {status.attempts} times ({reason}): see logs/{lane}.log")
-            else:
-                self._set(status.name, state="waiting")
-                self._waiting.appendleft(status.name)
-        return tuple(status.concept for status in mine)
-
-    def give_up(self, reason: str) -> None:
-        """No lane is left: whatever still waits has failed."""
-        while self._waiting:
-            self.fail(self._waiting.popleft(), reason)
+    def add(self, runs: Sequence[RunPlan]) -> None:
+        """More runs, behind those that wait; known ones are left alone. Not recorded: whoever adds plans keeps them."""
+        self._enter([run for run in runs if run.name not in self._plans])
 
     def stop(self) -> None:
         """Hand out nothing more; running runs end after their epoch."""
         self._stopping = True
 
+    def stop_run(self, name: str, reason: str) -> None:
+        """Take a run out of the job: one that waits at once, one that runs after its epoch."""
+        status = self._statuses[name]
+        if not status.over:
+            self._set(name, state="stopped", error=reason)
+
+    def hold(self, key: str) -> None:
+        """Lanes without work wait from now on instead of ending: more runs may come."""
+        self._open.add(key)
+
+    def release(self, key: str) -> None:
+        """The opposite of `hold`."""
+        self._open.discard(key)
+
+    def lane_lost(self, lane: str, reason: str, strike: bool = True) -> tuple[str, ...]:
+        """A lane is no more: its runs wait again, in front, or are set aside; returns their names.
+
+        strike  whether its runs may have been the cause; a node that went away had other reasons
+        """
+        mine = tuple(sorted(self._held.get(lane, ())))
+        for name in mine:
+            self._struck(name, f"its lane died ({reason})", f"see logs/{lane}.log", int(strike), front=True)
+        self._held.pop(lane, None)
+        return mine
+
+    def give_up(self, reason: str) -> None:
+        """No lane will come: whatever still waits has failed."""
+        for name in [name for name, status in self._statuses.items() if status.state == "waiting"]:
+            self._set(name, state="failed", error=reason)
+
+    # What lanes ask and tell.
+
+    def take(self, lane: str, ask: str) -> Answer:
+        """The next run for `lane`; the same `ask` gets the same answer.
+
+        A run that begins at a stage of another one is ready once that one is over, however it ended.
+        """
+        if (name := self._asks.get(f"{lane} {ask}")) is not None:
+            return Answer(self._handed(name), True)
+        self._ripen()
+        held = self._held.get(lane, set())
+        name = None if self._stopping else self._next(held)
+        if name is None:
+            return Answer(None, self.pending)
+        self._set(name, state="running", lane=lane, attempts=self._statuses[name].attempts + 1, ask=ask)
+        return Answer(self._handed(name), True)
+
+    def valid(self, ticket: Ticket) -> bool:
+        """Whether the ticket is the newest of its run, and the run is under way."""
+        status = self._statuses.get(ticket.run)
+        return (
+            status is not None
+            and status.state == "running"
+            and (status.lane, status.attempts) == (ticket.lane, ticket.attempt)
+        )
+
+    def report(self, ticket: Ticket, progress: Progress) -> None:
+        """Where a running run is."""
+        if not self.valid(ticket):
+            return
+        status = self._statuses[ticket.run]
+        moved = (status.stage, status.epoch) != (progress.stage, progress.epoch)
+        self._set(
+            ticket.run,
+            durable=moved,
+            stage=progress.stage,
+            epoch=progress.epoch,
+            epochs=progress.epochs,
+            done=round(self._plans[ticket.run].done(progress), 6),
+            losses=dict(progress.losses),
+        )
+
+    def goes_on(self, ticket: Ticket) -> bool:
+        """An epoch is saved; whether the run shall go on."""
+        if not self.valid(ticket):
+            return False
+        if self._statuses[ticket.run].strikes:
+            self._set(ticket.run, strikes=0)
+        return not self._stopping
+
+    def finish(self, ticket: Ticket, learned: Learned) -> None:
+        """A run is over: published, or stopped by the job."""
+        if not self.valid(ticket):
+            return
+        status = self._statuses[ticket.run]
+        finished = learned.status == "finished"
+        self._set(
+            ticket.run,
+            state="finished" if finished else "stopped",
+            stage=learned.stage or status.stage,
+            epoch=learned.epoch or status.epoch,
+            done=1.0 if finished else status.done,
+            losses=dict(learned.losses) or status.losses,
+            version=learned.version,
+            seconds=learned.seconds,
+            error="",
+        )
+
+    def fail(self, ticket: Ticket, error: str, lasting: bool = True) -> None:
+        """A run cannot go on, for a reason of its own; a `lasting` one (its data) is not worth another attempt."""
+        if self.valid(ticket):
+            strikes = self._max_strikes if lasting else 1
+            self._struck(ticket.run, error, f"see logs/{ticket.lane}.log", strikes, front=False)
+
+    def give_back(self, ticket: Ticket, delay: float = 0.0) -> None:
+        """A lane cannot keep a run, through no fault of the run: it waits again, for `delay` seconds at least."""
+        if not self.valid(ticket):
+            return
+        self._set(ticket.run, state="waiting")
+        if delay:
+            heapq.heappush(self._later, (self._clock() + delay, ticket.run))
+        else:
+            self._queue(ticket.run, front=True)
+
+    # What watchers look at.
+
+    @property
+    def pending(self) -> bool:
+        """Whether runs wait, for whatever, or more may come: who has nothing to do may ask again later."""
+        return bool(self._counts["waiting"] or self._open) and not self._stopping
+
+    @property
     def stopping(self) -> bool:
         """Whether the job is being stopped."""
         return self._stopping
 
+    def counts(self) -> dict[RunStateName, int]:
+        """How many runs are in each state."""
+        return dict(self._counts)
+
+    def done(self) -> float:
+        """Share of the whole job that is behind, 0 to 1; a run that is over counts whole."""
+        return self._done / len(self._statuses) if self._statuses else 1.0
+
+    def changed_since(self, version: int) -> tuple[int, list[RunStatus]]:
+        """What changed since `version` (0: everything), and the version now."""
+        found: list[RunStatus] = []
+        for name in reversed(self._changed):
+            if self._changed[name] <= version:
+                break
+            found.append(self._statuses[name])
+        return self._version, found[::-1]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do: no run waits, is under way, or was merely stopped with its job."""
+        return all(status.over and (status.state != "stopped" or status.error) for status in self._statuses.values())
+
     def statuses(self) -> tuple[RunStatus, ...]:
-        """Every run, in the order of the plan."""
+        """Every run, in the order of the plan. For the end: it copies everything."""
         return tuple(self._statuses.values())
 
-    def _set(self, name: str, **changes: object) -> None:
-        self._statuses[name] = replace(self._statuses[name], **changes)  # type: ignore[arg-type]
+    def knows(self, name: str) -> bool:
+        """Whether there is a run of this name."""
+        return name in self._plans
+
+    @property
+    def held_open(self) -> tuple[str, ...]:
+        """Who asked lanes to wait for more."""
+        return tuple(sorted(self._open))
+
+    # The way to disk and back.
+
+    def snapshot(self) -> Iterator[Record]:
+        """Records that make an empty queue of the same plans into this one."""
+        for name, status in self._statuses.items():
+            default = RunStatus(name=name, concept=status.concept)
+            if status != default:
+                before = asdict(default)
+                yield {"run": name, **{key: value for key, value in asdict(status).items() if before[key] != value}}
+
+    def restore(self, records: Iterable[Record]) -> None:
+        """Do what `record` was told, then wait for calls as if nothing had happened. Unknown runs are left out."""
+        for record in records:
+            name = record.get("run")
+            if name in self._statuses:
+                changes = {key: value for key, value in record.items() if key != "run"}
+                self._statuses[name] = replace(self._statuses[name], **changes)
+        self._settle()
+
+    def reopen(self, failed: bool = False) -> None:
+        """A new driver: whatever was under way or stopped by the last one waits again, with `failed` also what was set aside."""
+        for name, status in list(self._statuses.items()):
+            if status.state == "running" or (status.state == "stopped" and not status.error):
+                self._set(name, state="waiting")
+            elif failed and status.state == "failed":
+                self._set(name, state="waiting", strikes=0, error="")
+        self._settle()
+
+    # Inside.
+
+    def _enter(self, runs: Sequence[RunPlan]) -> None:
+        for run in runs:
+            self._plans[run.name] = run
+            self._statuses[run.name] = RunStatus(name=run.name, concept=run.concept)
+        self._version += 1
+        for run in runs:
+            self._changed[run.name] = self._version
+            self._counts["waiting"] += 1
+            self._queue(run.name)
+
+    def _settle(self) -> None:
+        """Rebuild everything that follows from the statuses: those that were begun before come first."""
+        self._ready, self._alone, self._later, self._followers = deque(), deque(), [], {}
+        self._held, self._asks = {}, {}
+        self._counts = Counter(status.state for status in self._statuses.values())
+        self._done = sum(_share(status) for status in self._statuses.values())
+        self._version += 1
+        self._changed = dict.fromkeys(self._statuses, self._version)
+        waiting = [status for status in self._statuses.values() if status.state == "waiting"]
+        for status in sorted(waiting, key=lambda status: not status.attempts):
+            self._queue(status.name)
+        for status in self._statuses.values():
+            if status.state == "running":
+                self._hand(status)
+
+    def _queue(self, name: str, front: bool = False) -> None:
+        branch = self._plans[name].branch
+        if branch is not None and branch.run in self._statuses and not self._statuses[branch.run].over:
+            self._followers.setdefault(branch.run, []).append(name)
+        elif self._statuses[name].strikes >= self._max_strikes - 1:
+            self._alone.append(name)
+        elif front:
+            self._ready.appendleft(name)
+        else:
+            self._ready.append(name)
+
+    def _next(self, held: set[str]) -> str | None:
+        """A run that waits; those that are not to share a lane only for a lane that holds none."""
+        if any(self._statuses[name].strikes >= self._max_strikes - 1 for name in held):
+            return None
+        for line in (self._ready,) if held else (self._alone, self._ready):
+            while line:
+                name = line.popleft()
+                if self._statuses[name].state == "waiting":  # else it was stopped meanwhile
+                    return name
+        return None
+
+    def _ripen(self) -> None:
+        while self._later and self._later[0][0] <= self._clock():
+            _, name = heapq.heappop(self._later)
+            self._queue(name)
+
+    def _handed(self, name: str) -> Handed:
+        status = self._statuses[name]
+        return Handed(self._plans[name], Ticket(name, status.lane, status.attempts))
+
+    def _struck(self, name: str, error: str, where: str, strikes: int, front: bool) -> None:
+        total = self._statuses[name].strikes + strikes
+        if strikes and total >= self._max_strikes:
+            times = f", {total} times" if strikes == 1 and total > 1 else ""
+            self._set(name, state="failed", strikes=total, error=f"{error}{times}: {where}"[:500])
+        else:
+            self._set(name, state="waiting", strikes=total, error=error if strikes else "")
+            self._queue(name, front)
+
+    def _set(self, name: str, durable: bool = True, **changes: Any) -> None:
+        before = self._statuses[name]
+        after = replace(before, **changes)
+        if after == before:
+            return
+        if durable:
+            self._record({"run": name, **changes})
+        self._statuses[name] = after
+        self._version += 1
+        self._changed.pop(name, None)
+        self._changed[name] = self._version
+        self._done += _share(after) - _share(before)
+        if after.state == before.state and after.lane == before.lane:
+            return
+        self._counts[before.state] -= 1
+        self._counts[after.state] += 1
+        if before.state == "running":
+            self._held.get(before.lane, set()).discard(name)
+            self._asks.pop(f"{before.lane} {before.ask}", None)
+        if after.state == "running":
+            self._hand(after)
+        if after.over:
+            for follower in self._followers.pop(name, ()):
+                if self._statuses[follower].state == "waiting":
+                    self._queue(follower)
+
+    def _hand(self, status: RunStatus) -> None:
+        self._held.setdefault(status.lane, set()).add(status.name)
+        self._asks[f"{status.lane} {status.ask}"] = status.name
+
+
+def _share(status: RunStatus) -> float:
+    return 1.0 if status.over else status.done

@@ -9,7 +9,6 @@ The same command goes on where an earlier one stopped; what is finished is not m
 """
 
 import argparse
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ from rich.console import Console
 
 from cluster.engines import EngineSettings
 from cluster.forecast import fitted
-from cluster.job import WIDTH, JobSettings, lane_count, ray_session, run_job
-from cluster.queue import RunStatus
+from cluster.host import ray_session
+from cluster.job import WIDTH, JobSettings, View, lane_count, run_job
 from cluster.reproduction.collect import Sheet
 from cluster.reproduction.examiner import ExaminerSettings, hold_all
 from cluster.reproduction.illustrations import keep_overlays, keep_pictures
-from cluster.reproduction.publish import grid, publish, tell
+from cluster.reproduction.publish import grid, publish
 from cluster.reproduction.tables import TABLES
 from cluster.reproduction.tasks import JUDGE, Looks
 from cluster.reproduction.work import Work, name_of, opening, plan_work, refused
@@ -38,11 +37,12 @@ from unictokens.data.catalog import Catalog
 from unictokens.data.toyland.writer import write_dataset
 from unictokens.errors import ConfigError
 from unictokens.report.findings import Findings
+from unictokens.tracking.address import OFF, shown, sqlite_uri
 from unictokens.tracking.base import Status
-from unictokens.tracking.mlflow_tracker import MlflowRun, open_run, shown, sqlite_uri
+from unictokens.tracking.tracked import Tracked, TrackedEntry
 
 OUT = Path("reproduction")
-OFF, NONE = "off", "none"
+NONE = "none"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
     work.output.prepare()
     console.print(opening(work))
     uri = None if arguments.tracking_uri == OFF else arguments.tracking_uri or sqlite_uri(arguments.out)
-    tracking = None if uri is None else open_run(uri, name_of(work), tags={"table": work.table.name, "data": data.name})
+    tags = {"kind": "table", "table": work.table.name, "data": data.name}
+    tracking = TrackedEntry(Tracked(out, uri), name_of(work), tags)
     status: Status = "failed"
     try:
         findings, status = _reproduce(console, work, arguments, uri, tracking)
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
             console.print("stopped: the same command goes on")
             return INTERRUPTED
         console.print(grid(findings))
-        page = publish(console, work.output.root, findings, tracking)
+        page = publish(console, work.output.root, findings, tracking.tracker)
         for finding in findings.findings:
             console.print(f"{finding.verdict}: {finding.claim} ({finding.said})", markup=False)
         if uri is not None:
@@ -107,8 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(f"page: {page}", markup=False)
         return OK if status == "finished" else FAILED
     finally:
-        if tracking is not None:
-            tell(console, lambda: tracking.close(status))
+        if left := tracking.close(status):
+            console.print(left, style="red", markup=False)
 
 
 def _looks(arguments: argparse.Namespace) -> Looks:
@@ -118,7 +119,7 @@ def _looks(arguments: argparse.Namespace) -> Looks:
 
 
 def _reproduce(
-    console: Console, work: Work, arguments: argparse.Namespace, uri: str | None, tracking: MlflowRun | None
+    console: Console, work: Work, arguments: argparse.Namespace, uri: str | None, tracking: TrackedEntry
 ) -> tuple[Findings | None, Status]:
     """Train, examine, collect; None for the findings when the training was stopped."""
     engine = EngineSettings.of(work.config)
@@ -152,7 +153,7 @@ def _train(
     engine: EngineSettings,
     arguments: argparse.Namespace,
     uri: str | None,
-    tracking: MlflowRun | None,
+    tracking: TrackedEntry,
 ) -> Summary:
     names = [run.concept for run in work.plan.runs]
     catalog = Catalog.open(work.data)
@@ -164,14 +165,12 @@ def _train(
         lanes=arguments.lanes,
         width=width,
         tracking_uri=uri,
-        parent=tracking,
+        above=tracking.inner.above,
     )
     with Bars(console) as bars:
 
-        def watch(statuses: Sequence[RunStatus]) -> None:
-            done = sum(1.0 if status.over else status.done for status in statuses)
-            over = sum(status.over for status in statuses)
-            bars.show("training", done / len(statuses), _tenths(over, len(statuses)), f"{over} of {len(statuses)} runs")
+        def watch(view: View) -> None:
+            bars.show("training", view.done, _tenths(view.over, view.total), f"{view.over} of {view.total} runs")
 
         return run_job(work.plan, settings, watch)
 

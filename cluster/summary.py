@@ -58,7 +58,7 @@ def summarise(plan: JobPlan, statuses: Sequence[RunStatus], seconds: float) -> S
     ]
     rows += [Row(concept=refusal.concept, run="", status="failed", error=refusal.reason) for refusal in plan.refused]
     place = {concept: at for at, concept in enumerate(plan.concepts)}
-    rows.sort(key=lambda row: place[row.concept])
+    rows.sort(key=lambda row: place.get(row.concept, len(place)))
     return Summary(job=plan.name, rows=tuple(rows), seconds=round(seconds, 1))
 
 

@@ -1,17 +1,26 @@
 """`python -m cluster train`: plan, run and sum up a job."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from cluster.engines import EngineSettings, add_engine, read_engine
+from cluster.folder import JobFolder
 from cluster.forecast import fitted
-from cluster.job import WIDTH, JobSettings, Watcher, run_job
+from cluster.job import (
+    STALL_SECONDS,
+    TIMEOUT_SECONDS,
+    WIDTH,
+    JobSettings,
+    View,
+    Watcher,
+    resume_job,
+    run_job,
+    settings_of,
+)
 from cluster.plan import JobPlan, plan_job
-from cluster.queue import RunStatus
 from cluster.summary import Summary
 from unictokens.cli.options import OUT, add_config, read_config
 from unictokens.cli.progress import Bars, losses_text, make_console
@@ -21,47 +30,93 @@ from unictokens.data.catalog import Catalog
 from unictokens.errors import ConfigError
 from unictokens.learn import Output
 from unictokens.report.job import write_report
-from unictokens.tracking.mlflow_tracker import shown, sqlite_uri
+from unictokens.tracking.address import OFF, shown, sqlite_uri
 
 SHOWN_BARS = 12
-OFF = "off"
+RUNS = ""
+"""What --resume means without the name of a job."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Options of `train`."""
-    parser.add_argument("--data", type=Path, required=True, help="dataset folder")
+    parser.add_argument("--data", type=Path, help="dataset folder")
     parser.add_argument("--concepts", default="all", help="all, or names with commas (all)")
     parser.add_argument("--out", type=Path, default=OUT, help="output folder (out)")
-    parser.add_argument("--resume", action="store_true", help="continue runs that were begun before")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=RUNS,
+        metavar="JOB",
+        help="continue runs that were begun before; with the name of a job, all of it, as it was asked for",
+    )
     parser.add_argument("--lanes", type=int, default=0, help="workers (one per GPU; without, one per core, at most 4)")
+    parser.add_argument("--min-lanes", type=int, default=1, help="a job does not go on with fewer workers (1)")
+    parser.add_argument(
+        "--max-lanes", type=int, default=0, help="most workers, of a cluster that may grow (as --lanes)"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=TIMEOUT_SECONDS, metavar="S", help="to wait for room for --min-lanes (600)"
+    )
+    parser.add_argument(
+        "--stall",
+        type=float,
+        default=STALL_SECONDS,
+        metavar="S",
+        help="a worker that stands still so long is ended (900)",
+    )
     parser.add_argument("--pack", type=int, default=WIDTH, help=f"concepts that a worker trains together ({WIDTH})")
     parser.add_argument(
         "--tracking-uri", default="", metavar="URI", help=f"MLflow (OUT/mlflow.db by default); '{OFF}' for none"
+    )
+    parser.add_argument(
+        "--track-later", action="store_true", help="begin even where MLflow does not answer; what it misses waits on disk"
     )
     add_config(parser)
     add_engine(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Plan, train, sum up. Exit code 1 when a concept failed; its reason is in the summary."""
-    if arguments.lanes < 0:
-        raise ConfigError(f"--lanes {arguments.lanes} is negative: use 0 for one per GPU, or a number")
+    """Plan, train, sum up. Exit code 1 when a concept failed (its reason is in the summary), 130 when it was stopped."""
+    console = make_console()
+    if arguments.resume:
+        return _code(resume(console, arguments.out, arguments.resume))
+    if arguments.data is None:
+        raise ConfigError("--data is missing: name the dataset folder, or a job to continue with --resume JOB")
     config = read_config(arguments)
     summary = train(
-        make_console(),
+        console,
         arguments.data,
         arguments.concepts,
         config,
         arguments.out,
         tracking_uri=arguments.tracking_uri,
+        track_later=arguments.track_later,
         lanes=arguments.lanes,
+        min_lanes=arguments.min_lanes,
+        max_lanes=arguments.max_lanes,
+        stall=arguments.stall,
+        timeout=arguments.timeout,
         width=arguments.pack,
         engine=read_engine(arguments, config),
-        resume=arguments.resume,
+        resume=arguments.resume is not None,
     )
+    return _code(summary)
+
+
+def _code(summary: Summary) -> int:
     if summary.failed:
         return FAILED
     return INTERRUPTED if summary.unfinished else OK
+
+
+def resume(console: Console, out: Path, name: str) -> Summary:
+    """Continue the job `name` of `out`, whose driver died or was stopped, as it was asked for."""
+    settings = settings_of(JobFolder(out.absolute(), name))
+    with Bars(console, 2) as bars:
+        summary = resume_job(name, settings, _watcher(bars))
+    console.print(table(summary))
+    console.print(f"report: {write_report(out, settings.data)}")
+    return summary
 
 
 def train(
@@ -72,13 +127,19 @@ def train(
     out: Path,
     *,
     tracking_uri: str = "",
+    track_later: bool = False,
     lanes: int = 0,
+    min_lanes: int = 1,
+    max_lanes: int = 0,
+    stall: float = STALL_SECONDS,
+    timeout: float = TIMEOUT_SECONDS,
     width: int = WIDTH,
     engine: EngineSettings | None = None,
     resume: bool = False,
 ) -> Summary:
     """Run a job and show it on `console`; the summary and `report.html` are in `out`.
 
+    lanes ...     as in `JobSettings`
     engine        the plain one by default
     tracking_uri  an MLflow address, "" for a database file in `out`, "off" for none
     """
@@ -89,6 +150,8 @@ def train(
     uri = None if tracking_uri == OFF else tracking_uri or sqlite_uri(out)
     Output(out).prepare()
     engine = engine or EngineSettings.of(config)
+    if lanes < 0:
+        raise ConfigError(f"--lanes {lanes} is negative: use 0 for one per GPU, or a number")
     if plan.runs:
         console.print(_opening(plan, config))
         names = [run.concept for run in plan.runs]
@@ -98,9 +161,15 @@ def train(
         output=out.absolute(),
         engine=engine,
         lanes=lanes,
+        min_lanes=min_lanes,
+        max_lanes=max_lanes,
+        stall=stall,
+        timeout=timeout,
         width=width,
         tracking_uri=uri,
+        track_later=track_later,
     )
+    settings.check()
     with Bars(console, len(plan.runs)) as bars:
         summary = run_job(plan, settings, _watcher(bars))
     console.print(table(summary))
@@ -119,8 +188,8 @@ def _opening(plan: JobPlan, config: RunConfig) -> str:
 def _watcher(bars: Bars) -> Watcher:
     over: set[str] = set()
 
-    def watch(statuses: Sequence[RunStatus]) -> None:
-        for status in statuses:
+    def watch(view: View) -> None:
+        for status in view.changed:
             if status.state == "running" and status.stage:
                 note = f"epoch {status.epoch}/{status.epochs}  {losses_text(status.losses)}"
                 bars.show(status.concept, status.done, status.stage, note)
@@ -128,13 +197,11 @@ def _watcher(bars: Bars) -> Watcher:
                 over.add(status.name)
                 end = {"finished": f"published v{status.version}", "failed": f"failed: {status.error}"}
                 bars.show(status.concept, status.done, end.get(status.state, status.state), "")
-                if len(statuses) > SHOWN_BARS:
+                if view.total > SHOWN_BARS:
                     bars.hide(status.concept)
-        finished = sum(status.state == "finished" for status in statuses)
-        failed = sum(status.state == "failed" for status in statuses)
+        finished, failed = (view.counts.get(state, 0) for state in ("finished", "failed"))
         bars.count(
-            sum(1.0 if status.over else status.done for status in statuses),
-            f"{finished} published" + (f", {failed} failed" if failed else ""),
+            view.done * view.total, f"{finished} published" + (f", {failed} failed" if failed else ""), view.total
         )
 
     return watch

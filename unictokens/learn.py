@@ -8,6 +8,7 @@ Both hosts of runs use it: the command line alone, and every lane of a cluster j
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,10 +125,15 @@ class Learned:
     seconds: float = 0.0
 
 
-def published_version(output: Output, plan: RunPlan) -> int | None:
-    """The version under which this very run (settings and data alike) is in the store already, or None."""
+def published_version(output: Output, plan: RunPlan, fingerprint: str = "") -> int | None:
+    """The version under which this very run (settings and data alike) is in the store already, or None.
+
+    fingerprint  of the backbone, where it is known: rows that were learned on other weights under its name do not count
+    """
     known = output.store.find(plan.concept, plan.config_hash, plan.dataset_digest)
-    return None if known is None else known.version
+    if known is None or (fingerprint and known.card().backbone.fingerprint != fingerprint):
+        return None
+    return known.version
 
 
 class Learning:
@@ -155,6 +161,7 @@ class Learning:
         self._output = output
         self._tracker = tracker
         setting = Setting(engine.backbone, record, plan.config, SeededDraws(plan.config.seed), engine.codes)
+        self._fingerprint = engine.backbone.info.fingerprint
         folder = output.run_folder(plan.name)
         try:
             self._begin_at_branch(folder, engine)
@@ -174,15 +181,23 @@ class Learning:
         except (StorageError, TrainingError) as error:
             log.warning("'%s' trains from the start: %s", plan.name, error)
 
-    def finish(self) -> Learned:
-        """After the run left its pack in peace: publish what it learned, unless its host stopped it. Raises StorageError."""
+    def finish(self, confirm: Callable[[], None] | None = None) -> Learned:
+        """After the run left its pack in peace: publish what it learned, unless its host stopped it.
+
+        confirm  asked right before publishing; raises Withdrawn when the run is somebody else's by now
+        Raises StorageError.
+        """
         status: Status = "failed"
         try:
             result = self.run.result()
             version = None
             if result.bundle is not None:
                 # A run that was killed between publishing and saying so must not be published twice.
-                version = published_version(self._output, self.plan) or self._output.store.publish(result.bundle)
+                version = published_version(self._output, self.plan, self._fingerprint)
+                if version is None:
+                    if confirm is not None:
+                        confirm()
+                    version = self._output.store.publish(result.bundle)
             status = "stopped" if result.bundle is None else "finished"
             return Learned(
                 name=self.plan.name,
@@ -200,6 +215,10 @@ class Learning:
     def fail(self) -> None:
         """After the run left its pack with an error."""
         self._close("failed")
+
+    def leave(self) -> None:
+        """After the host took the run away; somebody else will go on with it."""
+        self._close("stopped")
 
     def _close(self, status: Status) -> None:
         # An error while closing must not hide the error that ended the run.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.plan import plan_job, plan_runs
+from cluster.plan import expected_fingerprint, plan_job, plan_runs
 from unictokens.config import PRESETS, override
 from unictokens.data.catalog import Catalog
 from unictokens.errors import ConfigError
@@ -79,3 +79,10 @@ def test_runs_that_begin_alike_learn_that_once(toyland: Path, tmp_path: Path) ->
     assert [run.branch for run in plan.runs if run not in (child, names["miru", "unictokens", "random"])] == [None] * 4
     (alone,) = plan_runs(catalog, [("bo", random)], output, resume=False).runs
     assert alone.branch is None and alone.name == child.name, "where a run begins decides nothing"
+
+
+def test_a_backbone_folder_tells_its_fingerprint_without_loading(tiny_base: Path) -> None:
+    said = json.loads((tiny_base / "config.json").read_text())["fingerprint"]
+    assert said and expected_fingerprint(str(tiny_base)) == said
+    assert len(expected_fingerprint("mini")) == len(said)
+    assert expected_fingerprint("showlab/show-o-512x512") == ""

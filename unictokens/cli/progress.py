@@ -59,10 +59,10 @@ class Bars:
         if name in self._tasks:
             self._bars.update(self._tasks[name], visible=False)
 
-    def count(self, done: float, note: str) -> None:
-        """How many of all names are done, in whole and in parts."""
+    def count(self, done: float, note: str, total: int | None = None) -> None:
+        """How many of all names are done, in whole and in parts; `total` corrects how many there are."""
         if self._total is not None:
-            self._bars.update(self._total, completed=done, note=note)
+            self._bars.update(self._total, completed=done, note=note, total=total)
 
     def say(self, text: str) -> None:
         """A line above the bars."""

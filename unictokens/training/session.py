@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from unictokens.errors import TrainingError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
@@ -20,11 +22,15 @@ class Progress:
     losses: dict[str, float] = field(default_factory=dict)
 
 
+class Withdrawn(TrainingError):
+    """The host takes a run away where it stands; what it learned since its last saved epoch is lost."""
+
+
 class Session(Protocol):
     """The host of a run."""
 
     def report(self, progress: Progress) -> None:
-        """Called after every step; must return at once."""
+        """Called after every step, before an epoch's state is saved; must return at once. May raise Withdrawn."""
         ...
 
     def should_stop(self) -> bool:
