@@ -17,6 +17,7 @@ FLOORS = {
     "unictokens.images": 1,
     "unictokens.sealed": 1,
     "unictokens.settings": 1,
+    "unictokens.storage": 1,
     "unictokens.tracking": 1,
     "unictokens.config": 2,
     "unictokens.concepts": 2,
@@ -28,6 +29,7 @@ FLOORS = {
     "unictokens.methods": 6,
     "unictokens.training": 7,
     "unictokens.learn": 8,
+    "unictokens.output": 8,
     "unictokens.report": 8,
     "unictokens.parity": 8,
     "unictokens.evaluation": 8,
@@ -47,7 +49,8 @@ ADAPTERS: dict[str, str | tuple[str, ...]] = {
     "scipy": "unictokens/evaluation/interval.py",
     "matplotlib": "unictokens/report/plots.py",
     "sklearn": "unictokens/methods/clustering.py",
-    "mlflow": ("unictokens/tracking/mlflow_server.py", "unictokens/tracking/mlflow_tracker.py"),
+    "mlflow": "unictokens/tracking/mlflow_server.py",
+    "psutil": "cluster/vitals.py",
     "ray.train": "cluster/lane.py",
     "ray.tune": "cluster/sweep.py",
     "ray.serve": "serve/deployment.py",
@@ -56,9 +59,18 @@ ADAPTERS: dict[str, str | tuple[str, ...]] = {
     "accelerate": "unictokens/backbones/showo/dispatch.py",
     "open_clip": "unictokens/encoders/clip.py",
     "insightface": "unictokens/encoders/face.py",
-    "fastapi": "serve/api.py",
+    "fastapi": tuple(
+        f"serve/api/{noun}.py"
+        for noun in ("app", "chat", "concepts", "errors", "forms", "images", "models", "runs", "state")
+    ),
+    "uvicorn": "serve/local_server.py",
+    "sqlalchemy": "serve/users/database.py",
+    "fsspec": "unictokens/storage/fsspec_store.py",
+    "s3fs": (),
+    "gcsfs": (),
 }
-"""Outside libraries and the one file that may import each; transformers has one for language and one for pictures."""
+"""Outside libraries and the one file that may import each; transformers has one for language and one for pictures, s3fs and
+gcsfs are opened by fsspec alone."""
 
 ALWAYS_PRESENT = {"torch", "numpy", "PIL", "safetensors", "pydantic", "pydantic_core"}
 """What `import unictokens` and any module's import may need beside the standard library."""

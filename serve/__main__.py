@@ -1,0 +1,28 @@
+"""`python -m serve --local`: the endpoint on this machine; `python -m serve users ...`: who may use it."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from unictokens.cli.shell import OK, REFUSED, guarded
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "users": ("serve.users.command", "add users, make and revoke keys, set quotas, share and import concepts"),
+    "--local": ("serve.local_server", "serve on this machine, without Ray"),
+}
+"""First argument to (file, what it does)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code (see `unictokens.cli.shell`)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] not in COMMANDS:
+        print("usage: python -m serve COMMAND [options]\n")
+        print("\n".join(f"  {name:<8} {text}" for name, (_, text) in COMMANDS.items()))
+        return OK if given[:1] in (["-h"], ["--help"]) else REFUSED
+    command = import_module(COMMANDS[given[0]][0])
+    return guarded(lambda: command.main(given[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

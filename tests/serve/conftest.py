@@ -1,0 +1,129 @@
+"""Two users, ada and bob, in a house with a client that computes nothing."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from fake_client import FakeClient
+from starlette.testclient import TestClient
+
+from serve.api.app import create_app
+from serve.api.state import House
+from serve.folder import Folder, Users
+from serve.limits import Limits
+from serve.training import NoTrainer
+from serve.users.accounts import User
+from serve.users.shelf import Concept
+from unictokens.concepts.bundle import ConceptBundle
+from unictokens.concepts.card import BackboneStamp, ConceptCard
+from unictokens.concepts.layout import TokenLayout
+from unictokens.concepts.tokenizer import TextTokenizer
+from unictokens.concepts.tokens import ConceptTokens
+
+LAYOUT = TokenLayout(shared=2, generation=1, understanding=1)
+STAMP = BackboneStamp(name="fake", width=32, vocabulary=1000, fingerprint="f" * 64)
+
+
+def bundle(name: str, seed: int = 0, stamp: BackboneStamp = STAMP) -> ConceptBundle:
+    """Random rows."""
+    generator = torch.Generator().manual_seed(seed)
+    width = stamp.width
+    rows = [0.1 * torch.randn(shape, generator=generator) for shape in ((5, width), (5, width), (5,))]
+    card = ConceptCard(name=name, class_word="dog", info=f"<{name}> is a dog.", layout=LAYOUT, backbone=stamp)
+    return ConceptBundle(ConceptTokens(LAYOUT, *rows), card)
+
+
+@dataclass
+class Person:
+    """A user with a key, and how they speak to the endpoint."""
+
+    user: User
+    key: str
+    key_id: str
+    http: TestClient
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def get(self, path: str):  # type: ignore[no-untyped-def]
+        return self.http.get(path, headers=self.headers)
+
+    def post(self, path: str, **more):  # type: ignore[no-untyped-def]
+        return self.http.post(path, headers={**self.headers, **more.pop("headers", {})}, **more)
+
+    def put(self, path: str, **more):  # type: ignore[no-untyped-def]
+        return self.http.put(path, headers=self.headers, **more)
+
+    def delete(self, path: str):  # type: ignore[no-untyped-def]
+        return self.http.delete(path, headers=self.headers)
+
+    def ask(self, text: str, **more):  # type: ignore[no-untyped-def]
+        body = {"model": "fake", "messages": [{"role": "user", "content": text}], **more}
+        return self.post("/v1/chat/completions", json=body)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path / "endpoint")
+
+
+@pytest.fixture
+def users(folder: Folder) -> Iterator[Users]:
+    opened = folder.open_users()
+    yield opened
+    opened.keys.database.close()
+
+
+@pytest.fixture
+def fake(tiny_tokenizer: TextTokenizer) -> FakeClient:
+    return FakeClient(tiny_tokenizer)
+
+
+@pytest.fixture
+def house(users: Users, fake: FakeClient) -> House:
+    return House(client=fake, users=users, trainer=NoTrainer(), limits=Limits())
+
+
+@pytest.fixture
+def http(house: House) -> Iterator[TestClient]:
+    with TestClient(create_app(house)) as client:
+        yield client
+
+
+@pytest.fixture
+def person(users: Users, http: TestClient) -> Callable[[str], Person]:
+    """A new user by handle."""
+
+    def make(name: str) -> Person:
+        user = users.accounts.add(name)
+        key, text = users.keys.create(user.id)
+        return Person(user, text, key.id, http)
+
+    return make
+
+
+@pytest.fixture
+def ada(person: Callable[[str], Person]) -> Person:
+    return person("ada")
+
+
+@pytest.fixture
+def bob(person: Callable[[str], Person]) -> Person:
+    return person("bob")
+
+
+@pytest.fixture
+def give(users: Users) -> Callable[..., Concept]:
+    """Publish a version of a concept in somebody's namespace."""
+
+    def publish(owner: Person, name: str, seed: int = 0, stamp: BackboneStamp = STAMP) -> Concept:
+        known = {concept.name: concept for concept in users.shelf.own(owner.user.id)}
+        concept = known.get(name) or users.shelf.create(owner.user.id, owner.user.name, name)
+        assert concept is not None
+        concept.store.publish(bundle(name, seed, stamp))
+        return concept
+
+    return publish
