@@ -1,19 +1,19 @@
 """A finished table goes out: to files and the page, to the terminal, to the tracker."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table as Grid
 
-from unictokens.errors import DependencyError, StorageError
+from unictokens.errors import DependencyError
 from unictokens.report.findings import Findings, save_findings
 from unictokens.report.plots import draw
 from unictokens.report.reproduction import PLOT_FILE, write_page
-from unictokens.tracking.mlflow_tracker import MlflowRun
+from unictokens.tracking.base import Tracker
 
 
-def publish(console: Console, output: Path, findings: Findings, tracking: MlflowRun | None) -> Path:
+def publish(console: Console, output: Path, findings: Findings, tracker: Tracker) -> Path:
     """Write the table, its plot and the page, and send them to the tracker."""
     folder = output / "tables" / findings.table
     files = save_findings(findings, folder)
@@ -23,20 +23,11 @@ def publish(console: Console, output: Path, findings: Findings, tracking: Mlflow
     except DependencyError as error:
         console.print(str(error), style="red", markup=False)
     page = write_page(output)
-    if tracking is not None:
-        tell(console, lambda: _track(tracking, findings, [*files, page]))
+    _track(tracker, findings, [*files, page])
     return page
 
 
-def tell(console: Console, send: Callable[[], None]) -> None:
-    """Send a last word to the tracker; that it is away, or has another word already, does not cost the table."""
-    try:
-        send()
-    except StorageError as error:
-        console.print(f"not tracked: {error}", style="red", markup=False)
-
-
-def _track(tracking: MlflowRun, findings: Findings, files: Sequence[Path]) -> None:
+def _track(tracker: Tracker, findings: Findings, files: Sequence[Path]) -> None:
     numbers: dict[str, float] = {}
     for line in findings.lines:
         for column, cell in line.cells.items():
@@ -47,10 +38,10 @@ def _track(tracking: MlflowRun, findings: Findings, files: Sequence[Path]) -> No
     for finding in findings.findings:
         if finding.holds is not None:
             numbers[_key(f"claim/{finding.claim}")[:200]] = float(finding.holds)
-    tracking.log_params({name: value for name, value in findings.settings.items()})
-    tracking.log_metrics(0, numbers)
+    tracker.params(findings.settings)
+    tracker.metrics(0, numbers)
     for file in files:
-        tracking.log_artifact(file)
+        tracker.artifact(file)
 
 
 def _key(name: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from cluster.__main__ import main
 from unictokens.concepts.store import ConceptStore
-from unictokens.tracking.mlflow_tracker import sqlite_uri
+from unictokens.tracking.address import sqlite_uri
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 
@@ -57,7 +57,7 @@ def test_one_parent_with_a_nested_run_per_concept_is_tracked(job: tuple[Path, li
     bo = children["bo"]
     assert bo.data.params["layout.shared"] == "3"
     assert {"understanding_loss", "generation_loss", "total_loss"} <= bo.data.metrics.keys()
-    assert "concept.safetensors" in [item.path for item in client.list_artifacts(bo.info.run_id)]
+    assert [item.path for item in client.list_artifacts(bo.info.run_id, "model")] == ["model/concept.safetensors"]
     assert client.list_artifacts(bo.info.run_id, "images")
 
 

@@ -26,7 +26,7 @@ from unictokens.lookup import resolve
 from unictokens.methods.base import METHODS, Method
 from unictokens.report.findings import load_findings
 from unictokens.report.reproduction import write_page
-from unictokens.tracking.mlflow_tracker import sqlite_uri
+from unictokens.tracking.address import sqlite_uri
 
 TABLE_LIST = list(TABLES.values())
 

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from fake_server import FakeServer
+from fake_tracking import FakeServer
 
 from unictokens.tracking.base import Ancestor, Entry
 from unictokens.tracking.jsonl import EVENTS_FILE, JsonlTracker

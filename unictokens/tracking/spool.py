@@ -227,6 +227,14 @@ class Spools:
         """Remember how far a folder was sent. Raises StorageError."""
         write_bytes(self._sent(server, key), json.dumps(asdict(cursor)).encode())
 
+    def forget(self, server: str) -> None:
+        """Forget what was sent to a server. Raises StorageError."""
+        for path in self._sent(server, "").parent.glob("*.json"):
+            try:
+                path.unlink()
+            except OSError as error:
+                raise storage_error(error, path, "remove") from error
+
     @contextmanager
     def claimed(self, server: str, key: str) -> Iterator[bool]:
         """Hold a folder for sending; False when another uploader has it."""

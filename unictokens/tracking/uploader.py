@@ -75,9 +75,11 @@ class Uploader:
                 cursor = self._send(key, cursor, events, end, until)
             if end in (-1, cursor.offset):
                 cursor = self._bury(key, cursor, dead_seconds)
-            if cursor.status:
+            if cursor.status and not writer_lives(spool.folder):
                 self._spools.unmark(key)
-                if spool.size > max(size, cursor.offset):  # it went on in this very moment
+                if spool.size > max(size, cursor.offset) or writer_lives(
+                    spool.folder
+                ):  # it went on in this very moment
                     self._spools.mark(key)
                 else:
                     self._spools.forget_lock(self._address, key)
