@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 
 
-def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageError:
+def storage_error(error: OSError, path: Path | str, doing: str = "write") -> StorageError:
     """The one-line StorageError for an operating-system error at `path`."""
     if error.errno in FULL:
         return StorageError(f"cannot {doing} '{path}': the disk is full; free some space and try again")
@@ -35,6 +35,29 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     Raises StorageError (disk full, no permission, ...); then the old file, if there was one, is untouched.
     """
+    _appear(path, data, os.replace)
+
+
+def create_bytes(path: Path, data: bytes) -> bool:
+    """Write a file that must not exist yet, atomically; False when it does: of several who try, exactly one succeeds.
+
+    Raises StorageError for anything else.
+    """
+    taken = False
+
+    def link(temporary: Path, path: Path) -> None:
+        # A hard link refuses a taken name also on NFS, and the file has all its bytes when the name appears.
+        nonlocal taken
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            taken = True
+
+    _appear(path, data, link)
+    return not taken
+
+
+def _appear(path: Path, data: bytes, put: Callable[[Path, Path], None]) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,8 +67,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-        temporary = None
+        put(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
         raise storage_error(error, path) from error

@@ -1,9 +1,6 @@
 """Learning one concept from beginning to end: planned under a stable name, trained, tracked and published.
 
 Both hosts of runs use it: the command line alone, and every lane of a cluster job.
-
-    <out>/store/                    published concepts (`unictokens.concepts.store`)
-    <out>/runs/<concept>-<hash>/    checkpoints, history, previews, answers and events of a run
 """
 
 import hashlib
@@ -12,53 +9,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unictokens.atomic import write_bytes
-from unictokens.concepts.names import check_name
-from unictokens.concepts.store import ConceptStore
 from unictokens.config import RunConfig, config_hash
 from unictokens.data.records import ConceptRecord
 from unictokens.errors import StorageError, TrainingError
 from unictokens.lookup import resolve
 from unictokens.methods.base import METHODS, Method, Setting
 from unictokens.methods.draws import SeededDraws
+from unictokens.output import Output
+from unictokens.storage.workspace import Workspace
 from unictokens.tracking.base import Status, Tracker
 from unictokens.training.branch import Branch, follow_branch
 from unictokens.training.checkpoint import Identity
 from unictokens.training.engine import Engine
 from unictokens.training.pack import train_pack
-from unictokens.training.run import Run
+from unictokens.training.run import BUNDLE_FILE, Run
 from unictokens.training.session import Progress, Session
 
 log = logging.getLogger(__name__)
 
 HASH_DIGITS = 12
-
-
-@dataclass(frozen=True)
-class Output:
-    """The folder that a user names with --out."""
-
-    root: Path
-
-    @property
-    def store(self) -> ConceptStore:
-        """Where finished concepts are published."""
-        return ConceptStore(self.root / "store")
-
-    def prepare(self) -> None:
-        """Make the folder and see that files can be written there. Raises StorageError."""
-        probe = self.root / ".writable"
-        write_bytes(probe, b"")
-        probe.unlink(missing_ok=True)
-
-    def run_folder(self, name: str) -> Path:
-        """The folder of a run."""
-        return self.root / "runs" / check_name(name, "run")
-
-    def begun(self, name: str) -> bool:
-        """Whether a run of this name has saved anything."""
-        checkpoints = self.run_folder(name) / "checkpoints"
-        return checkpoints.is_dir() and any(checkpoints.glob("*.safetensors"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,23 +118,35 @@ class Learning:
         tracker: Tracker,
         session: Session,
         created: str = "",
+        workspace: Workspace | None = None,
     ) -> None:
         """Continues what the run folder holds.
 
         tracker  told of everything and closed, however the run ends
         session  the host: told of progress, may stop the run after an epoch
         created  UTC time for the concept's card
-        Raises StorageError for a picture that cannot be read.
+        workspace  `output.open_run(plan.name)`, where the tracker writes into its folder too
+        Raises StorageError for a picture or a kept state that cannot be read.
         """
         self.plan = plan
         self._output = output
         self._tracker = tracker
         setting = Setting(engine.backbone, record, plan.config, SeededDraws(plan.config.seed), engine.codes)
         self._fingerprint = engine.backbone.info.fingerprint
-        folder = output.run_folder(plan.name)
+        self._workspace = workspace
         try:
+            self._workspace = kept = output.open_run(plan.name) if workspace is None else workspace
+            folder = kept.folder
             self._begin_at_branch(folder, engine)
-            self.run = Run(engine, setting, folder, tracker=tracker, session=session, created=created)
+            self.run = Run(
+                engine,
+                setting,
+                folder,
+                tracker=tracker,
+                session=session,
+                created=created,
+                saved=kept.push,
+            )
         except BaseException:
             self._close("failed")
             raise
@@ -177,7 +158,9 @@ class Learning:
             return
         identity = Identity(plan.concept, plan.config_hash, plan.dataset_digest, engine.backbone.info.fingerprint)
         try:
-            follow_branch(branch, self._output.run_folder(branch.run), folder, plan.config, identity)
+            parent = self._output.open_run(branch.run)
+            follow_branch(branch, parent.folder, folder, plan.config, identity)
+            parent.drop()
         except (StorageError, TrainingError) as error:
             log.warning("'%s' trains from the start: %s", plan.name, error)
 
@@ -197,7 +180,9 @@ class Learning:
                 if version is None:
                     if confirm is not None:
                         confirm()
-                    version = self._output.store.publish(result.bundle)
+                    version = self._output.store.publish(result.bundle, once=True)
+                assert self._workspace is not None
+                self._tracker.published(self.plan.concept, version, self._workspace.folder / BUNDLE_FILE)
             status = "stopped" if result.bundle is None else "finished"
             return Learned(
                 name=self.plan.name,
@@ -218,14 +203,22 @@ class Learning:
 
     def leave(self) -> None:
         """After the host took the run away; somebody else will go on with it."""
-        self._close("stopped")
+        self._close("stopped", ours=False)
 
-    def _close(self, status: Status) -> None:
+    def _close(self, status: Status, ours: bool = True) -> None:
         # An error while closing must not hide the error that ended the run.
         try:
             self._tracker.close(status)
         except StorageError as error:
             log.warning("the tracker of '%s' did not close: %s", self.plan.name, error)
+        if self._workspace is None:
+            return
+        try:
+            if ours:
+                self._workspace.push()
+        except StorageError as error:
+            log.warning("the last events of '%s' were not kept: %s", self.plan.name, error)
+        self._workspace.drop()
 
 
 def learn_concept(
@@ -237,9 +230,12 @@ def learn_concept(
     tracker: Tracker,
     session: Session,
     created: str = "",
+    workspace: Workspace | None = None,
 ) -> Learned:
     """Train one concept alone and publish it; see `Learning`. Raises what ended the run, and StorageError."""
-    learning = Learning(engine, record, plan, output, tracker=tracker, session=session, created=created)
+    learning = Learning(
+        engine, record, plan, output, tracker=tracker, session=session, created=created, workspace=workspace
+    )
     waiting = [learning.run]
     for ended in train_pack(engine, lambda: waiting.pop() if waiting else None, width=1):
         if ended.error is not None:

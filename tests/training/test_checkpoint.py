@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from unictokens.errors import TrainingError
+from unictokens.errors import StorageError, TrainingError
+from unictokens.sealed import unseal
 from unictokens.training.checkpoint import Checkpoint, Cursor, Identity, cursors, load_newest, save_checkpoint
+from unictokens.training.history import EpochRecord, best_epoch
 
 MINE = Identity("bo", "config", "data", "weights")
 STAGE_END = frozenset({(0, 3)})
@@ -42,6 +44,43 @@ def test_damaged_checkpoint_is_set_aside_and_the_one_before_used(
     assert found.tensors["rows.embed"][0, 0] == 1.0
     assert (tmp_path / "damaged-0-warmup-0002.safetensors").exists()
     assert "0-warmup-0002" in caplog.text
+
+
+def test_every_flipped_bit_is_found_or_changes_nothing(tmp_path: Path) -> None:
+    tensors = {"rows.embed": torch.arange(6.0).view(2, 3), "rows.bias": torch.ones(2)}
+    save_checkpoint(tmp_path, MINE, Checkpoint(Cursor(0, "warmup", 1), tensors), STAGE_END)
+    data = (tmp_path / "0-warmup-0001.safetensors").read_bytes()
+    meant, about = unseal(data, tmp_path, "checkpoint", "remove it")
+    unnoticed = []
+    for position in range(len(data)):
+        for bit in range(8):
+            flipped = bytearray(data)
+            flipped[position] ^= 1 << bit
+            try:
+                found, said = unseal(bytes(flipped), tmp_path, "checkpoint", "remove it")
+            except StorageError as error:
+                assert "\n" not in str(error)
+                continue
+            unnoticed.append(position)
+            assert said == about and found.keys() == meant.keys()
+            assert all(torch.equal(found[name], meant[name]) for name in meant)
+    assert not unnoticed, f"harmless, but accepted: {sorted(set(unnoticed))}"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.99])
+def test_every_truncation_is_found(tmp_path: Path, share: float) -> None:
+    save(tmp_path, 0, 1)
+    data = (tmp_path / "0-warmup-0001.safetensors").read_bytes()
+    with pytest.raises(StorageError):
+        unseal(data[: int(share * len(data))], tmp_path, "checkpoint", "remove it")
+
+
+def test_the_best_epoch_is_that_of_the_lowest_loss_of_its_stage() -> None:
+    def record(number: int, epoch: int, total: float) -> EpochRecord:
+        return EpochRecord(number=number, stage="s", epoch=epoch, steps=1, losses={"total": total}, seconds=0.0)
+
+    lived = [record(1, 1, 0.1), record(2, 1, 0.9), record(2, 2, 0.5), record(2, 3, 0.7), record(2, 4, 0.5)]
+    assert best_epoch(lived, 2) == 2 and best_epoch(lived, 1) == 1 and best_epoch(lived, 0) is None
 
 
 def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -159,10 +159,12 @@ def test_start_epoch_beyond_the_stage_before_is_refused(train: Train, tmp_path: 
         train(tmp_path, stages__bootstrap__start_epoch=9)
 
 
-def test_only_the_last_checkpoints_and_stage_ends_stay(train: Train, tmp_path: Path) -> None:
-    train(tmp_path, stages__deepen__epochs=4)
+def test_only_the_last_checkpoints_stage_ends_and_the_best_epoch_stay(train: Train, tmp_path: Path) -> None:
+    train(tmp_path, stages__deepen__epochs=5)
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    best = min((line["losses"]["total"], line["epoch"]) for line in lines if line["stage"] == "deepen")[1]
     kept = [(cursor.stage, cursor.epoch) for cursor in cursors(tmp_path / "checkpoints")]
-    assert kept == [("warmup", 2), ("bootstrap", 2), ("deepen", 3), ("deepen", 4)]
+    assert kept == [("warmup", 2), ("bootstrap", 2), *(("deepen", epoch) for epoch in sorted({best, 4, 5}))]
 
 
 def test_loss_that_is_not_finite_names_stage_epoch_and_step(train: Train, tmp_path: Path) -> None:

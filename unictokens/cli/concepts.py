@@ -2,13 +2,12 @@
 
 import argparse
 from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.table import Table
 
 from unictokens import __version__
 from unictokens.backbones import load_backbone
-from unictokens.cli.options import OUT
+from unictokens.cli.options import add_store
 from unictokens.cli.progress import make_console
 from unictokens.cli.shell import OK
 from unictokens.concepts.bundle import ConceptBundle, present_groups
@@ -17,16 +16,17 @@ from unictokens.concepts.layout import TokenLayout
 from unictokens.concepts.reference_format import export_triple, find_epochs, import_triple
 from unictokens.concepts.store import LATEST, ConceptStore
 from unictokens.errors import ConceptError
+from unictokens.storage.base import local_folder
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Options of `concepts` and its actions."""
-    parser.add_argument("--store", type=Path, default=OUT / "store", help="where concepts are published (out/store)")
+    add_store(parser)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     actions.add_parser("list", help="one line per concept (the default)")
 
     taken = actions.add_parser("import", help="publish token files of the authors' code (epoch_E_embed.pt, ...)")
-    taken.add_argument("folder", type=Path)
+    taken.add_argument("folder", type=local_folder)
     taken.add_argument("--concept", required=True, help="name to publish under")
     taken.add_argument("--class-word", required=True, help="everyday class of the concept (dog)")
     taken.add_argument("--epoch", type=int, help="epoch to take, the last one by default")
@@ -36,7 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     taken.add_argument("--backbone", required=True, metavar="mini|DIR|HUB", help="model they were trained on")
 
     given = actions.add_parser("export", help="write token files that the authors' code reads")
-    given.add_argument("folder", type=Path)
+    given.add_argument("folder", type=local_folder)
     given.add_argument("--concept", required=True, metavar="NAME[@VERSION]")
     given.add_argument("--epoch", type=int, help="number in the file names, the trained epoch by default")
 
@@ -58,11 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list(store: ConceptStore) -> int:
     table = Table("concept", "version", "class", "tokens", "stage", "backbone", "aliases", "created", box=None)
-    stored = store.list()
+    stored, known = store.list(), store.snapshot()
     for concept in stored:
+        meanings = known[concept.name].aliases if concept.name in known else {}
         card = concept.card()
         layout = card.layout
-        aliases = ", ".join(f"{alias}=v{number}" for alias, number in store.aliases(concept.name).items())
+        aliases = ", ".join(f"{alias}=v{number}" for alias, number in meanings.items())
         table.add_row(
             concept.name,
             f"v{concept.version}",

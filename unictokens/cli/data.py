@@ -1,27 +1,27 @@
 """`unictokens data toyland|check|questions DIR`."""
 
 import argparse
-from pathlib import Path
 
 from unictokens.cli.shell import FAILED, OK
 from unictokens.data.catalog import Catalog
 from unictokens.errors import UniCTokensError
 from unictokens.images import load_image
+from unictokens.storage.base import local_folder
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Options of `data` and its actions."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     drawn = actions.add_parser("toyland", help="write the drawn example dataset in the official layout")
-    drawn.add_argument("folder", type=Path)
+    drawn.add_argument("folder", type=local_folder)
     drawn.add_argument("--seed", type=int, default=0, help="another world (0)")
     drawn.add_argument("--concepts", type=int, default=20, help="how many, 1 to 20 (20)")
     drawn.add_argument("--size", type=int, default=128, help="side of the pictures in pixels (128)")
     check = actions.add_parser("check", help="read a dataset completely and name everything that is wrong")
-    check.add_argument("folder", type=Path)
+    check.add_argument("folder", type=local_folder)
     check.add_argument("--concepts", default="all", help="all, or names with commas (all)")
     made = actions.add_parser("questions", help="make missing training questions from photos and info.json")
-    made.add_argument("folder", type=Path)
+    made.add_argument("folder", type=local_folder)
     made.add_argument("--concepts", default="all", help="all, or names with commas (all)")
     made.add_argument("--seed", type=int, default=0, help="of the choice of wordings (0)")
 

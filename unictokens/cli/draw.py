@@ -11,13 +11,16 @@ from unictokens.backbones.base import Sampling
 from unictokens.cli.options import add_concepts, read_pipeline
 from unictokens.cli.shell import OK
 from unictokens.errors import ConfigError
+from unictokens.storage.base import local_folder
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Options of `draw`."""
     add_concepts(parser)
     parser.add_argument("prompt", help='write <NAME> for the concept: "A photo of <bo> at the beach."')
-    parser.add_argument("--out", type=Path, required=True, help="PNG file; several images get -0, -1, ... before .png")
+    parser.add_argument(
+        "--out", type=local_folder, required=True, help="PNG file; several images get -0, -1, ... before .png"
+    )
     parser.add_argument("--images", type=int, default=1, help="how many (1)")
     parser.add_argument("--seed", type=int, default=0, help="image i uses seed + i; the same seed gives the same image")
     parser.add_argument("--steps", type=int, default=50, help="decoding steps (50)")

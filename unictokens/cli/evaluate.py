@@ -11,7 +11,7 @@ from rich.table import Table
 
 from unictokens.atomic import write_json
 from unictokens.backbones import load_backbone
-from unictokens.cli.options import OUT, add_device, read_device, trained_on
+from unictokens.cli.options import OUT, add_device, add_store, read_device, trained_on
 from unictokens.cli.progress import make_console
 from unictokens.cli.shell import FAILED, OK
 from unictokens.concepts.bundle import ConceptBundle
@@ -28,6 +28,7 @@ from unictokens.evaluation.score import Score, Scores
 from unictokens.evaluation.similarity import look, open_encoders
 from unictokens.evaluation.toyland_judge import ToylandJudge
 from unictokens.evaluation.unifybench import Bench, rule, scores
+from unictokens.storage.base import local_folder, parse_place
 
 MODES = ("correct", "paper_compat")
 CONTENDERS = (*NAMES, REAL)
@@ -37,10 +38,10 @@ CONTENDERS = (*NAMES, REAL)
 def add(parser: argparse.ArgumentParser) -> None:
     """Options of `evaluate`."""
     parser.add_argument("--data", type=Path, required=True, help="dataset folder")
-    parser.add_argument("--store", type=Path, default=OUT / "store", help="where concepts are published (out/store)")
+    add_store(parser)
     parser.add_argument("--concept", required=True, metavar="NAME[@VERSION]", help="a published concept")
     parser.add_argument(
-        "--out", type=Path, default=OUT / "evaluation", help="where everything is kept (out/evaluation)"
+        "--out", type=local_folder, default=OUT / "evaluation", help="where everything is kept (out/evaluation)"
     )
     parser.add_argument(
         "--contenders", default=",".join(CONTENDERS), help=f"with commas, of {', '.join(CONTENDERS)} (all)"
@@ -127,7 +128,7 @@ def _contenders(text: str, inversion: str | None) -> list[str]:
 def _inversion(text: str, name: str) -> tuple[ConceptBundle, int]:
     """The concept's bundle and version in another store. Raises ConceptError when it was learned by another method."""
     place, _, version = text.partition("@")
-    store = ConceptStore(Path(place))
+    store = ConceptStore(parse_place(place))
     found = store.find_version(name, version or LATEST)
     bundle = store.get(name, found.version)
     method = bundle.card.provenance.config.get("method")

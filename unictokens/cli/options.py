@@ -10,6 +10,7 @@ from unictokens.concepts.store import LATEST, ConceptStore
 from unictokens.config import PRESETS, RunConfig, load_config, override, parse_settings
 from unictokens.errors import ConceptError, ConfigError
 from unictokens.pipeline import Pipeline
+from unictokens.storage.base import parse_place
 
 OUT = Path("out")
 
@@ -50,9 +51,19 @@ def read_device(arguments: argparse.Namespace) -> str:
     return arguments.device
 
 
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """--store: a folder or a URL."""
+    parser.add_argument(
+        "--store",
+        type=parse_place,
+        default=OUT / "store",
+        help="where concepts are published: a folder, or a URL such as s3://bucket/prefix/store (out/store)",
+    )
+
+
 def add_concepts(parser: argparse.ArgumentParser) -> None:
     """--store, --concept, --backbone: read by `read_pipeline`."""
-    parser.add_argument("--store", type=Path, default=OUT / "store", help="where concepts are published (out/store)")
+    add_store(parser)
     parser.add_argument(
         "--concept",
         action="append",

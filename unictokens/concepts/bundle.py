@@ -10,11 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unictokens.atomic import storage_error, write_bytes
 from unictokens.concepts.card import ConceptCard, FrozenModel, card_from_json, card_to_json
 from unictokens.concepts.layout import GROUPS, Group, TokenLayout
 from unictokens.concepts.tokens import ConceptTokens
 from unictokens.errors import ConceptError
-from unictokens.sealed import load_sealed, save_sealed
+from unictokens.sealed import seal, unseal
+from unictokens.storage.base import Place
 
 PARTS = ("embed", "head", "bias")
 
@@ -75,21 +77,37 @@ def present_groups(tokens: ConceptTokens) -> tuple[Group, ...]:
 
 def save_bundle(bundle: ConceptBundle, path: Path) -> None:
     """Write a bundle atomically. Raises StorageError when the disk refuses."""
+    write_bytes(path, bundle_to_bytes(bundle))
+
+
+def bundle_to_bytes(bundle: ConceptBundle) -> bytes:
+    """The bundle's file."""
     tensors: dict[str, Tensor] = {}
     for group in present_groups(bundle.tokens):
         rows = list(bundle.tokens.layout.rows(group))
         for part, tensor in zip(PARTS, bundle.tokens.tensors(), strict=True):
             tensors[f"{group}.{part}"] = tensor.detach()[rows].to("cpu", torch.float32).contiguous()
-    save_sealed(path, tensors, card_to_json(bundle.card))
+    return seal(tensors, card_to_json(bundle.card))
 
 
 def load_bundle(path: Path, layout: TokenLayout | None = None, backbone: FrozenModel | None = None) -> ConceptBundle:
-    """Read a bundle, strictly; rows come as float32 on the CPU.
+    """Read a bundle's file. Raises as `bundle_from_bytes` does, StorageError for a missing file too."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise storage_error(error, path, "read") from error
+    return bundle_from_bytes(data, path, layout, backbone)
+
+
+def bundle_from_bytes(
+    data: bytes, path: Place, layout: TokenLayout | None = None, backbone: FrozenModel | None = None
+) -> ConceptBundle:
+    """The bundle of a file read at `path`, strictly; rows come as float32 on the CPU.
 
     With `layout` or `backbone`, a bundle of another layout or other frozen weights is refused.
-    Raises StorageError for a missing, damaged or foreign file, ConceptError for rows that do not fit.
+    Raises StorageError for a damaged or foreign file, ConceptError for rows that do not fit.
     """
-    tensors, about = load_sealed(path, "concept bundle", "publish, copy or import the concept again")
+    tensors, about = unseal(data, path, "concept bundle", "publish, copy or import the concept again")
     card = card_from_json(about, path)
     if layout is not None and card.layout != layout:
         raise ConceptError(
@@ -101,7 +119,7 @@ def load_bundle(path: Path, layout: TokenLayout | None = None, backbone: FrozenM
     return bundle
 
 
-def _assemble(tensors: dict[str, Tensor], card: ConceptCard, path: Path) -> ConceptTokens:
+def _assemble(tensors: dict[str, Tensor], card: ConceptCard, path: Place) -> ConceptTokens:
     groups: list[Group] = [group for group in GROUPS if f"{group}.embed" in tensors]
     wanted = {f"{group}.{part}" for group in groups for part in PARTS}
     expected = [group for group in GROUPS if card.layout.count(group)][: len(groups)]

@@ -4,7 +4,6 @@ import json
 import re
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Protocol, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -13,6 +12,7 @@ from unictokens.concepts.layout import GROUPS, Group, TokenLayout
 from unictokens.concepts.names import check_name
 from unictokens.concepts.prompt import Prompt, Rows, join
 from unictokens.errors import ConceptError, StorageError
+from unictokens.storage.base import Place
 
 FORMAT = 1
 STRICT = ConfigDict(extra="forbid")
@@ -142,7 +142,7 @@ def card_to_json(card: ConceptCard, indent: int | None = None) -> str:
     return json.dumps(_adapter().dump_python(card, mode="json"), sort_keys=True, indent=indent)
 
 
-def card_from_json(text: str | bytes, path: Path) -> ConceptCard:
+def card_from_json(text: str | bytes, path: Place) -> ConceptCard:
     """Read a card; `path` is named in errors.
 
     Raises StorageError for a damaged card or one of a newer format, ConceptError for a name or layout refused here.

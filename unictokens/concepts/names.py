@@ -5,7 +5,8 @@ import re
 from unictokens.errors import ConceptError
 
 MAX_LENGTH = 64
-_ALLOWED = re.compile(r"[A-Za-z0-9_-]+")
+NAME = r"[A-Za-z0-9_-]+"
+_ALLOWED = re.compile(NAME)
 
 
 def check_name(name: str, kind: str = "concept") -> str:

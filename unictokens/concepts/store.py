@@ -1,50 +1,35 @@
 """The shelf between training and serving: concepts by name and version, published whole, read by anybody.
 
-    <root>/<name>/v0001/tokens.safetensors   the bundle
-    <root>/<name>/v0001/card.json            its card again, for people and listings
-    <root>/<name>/aliases.json               {"stable": 1, ...}
-
-A version is one folder that is renamed into place, so that a reader sees it complete or not at all and of two publishers
-each gets a number of its own. Numbers are not given twice: a deleted version leaves an empty marker `v0001.deleted`.
+The store is a folder or a bucket (see `unictokens.concepts.shelf` for what is in it). A reader sees a version complete or not at
+all, and of two publishers each gets a number of its own. Numbers are not given twice.
 """
 
-import fcntl
-import json
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
-from unictokens.atomic import building_folder, claim, remove_folder, storage_error, write_bytes, write_json
-from unictokens.concepts.bundle import ConceptBundle, load_bundle, save_bundle
+from unictokens.concepts.bundle import ConceptBundle, bundle_from_bytes, bundle_to_bytes
 from unictokens.concepts.card import ConceptCard, FrozenModel, card_from_json, card_to_json
 from unictokens.concepts.names import check_name
+from unictokens.concepts.shelf import CARD, TOKENS, Shelf, Shelved, folder_of, open_shelf
 from unictokens.errors import ConceptError, StorageError
+from unictokens.storage.base import Place, join
 
 logger = logging.getLogger(__name__)
 
 LATEST = "latest"
-TOKENS = "tokens.safetensors"
-CARD = "card.json"
-ALIASES = "aliases.json"
-_VERSION = re.compile(r"v(\d{4,})(\.deleted)?")
 _ASKED = re.compile(r"v?0*([1-9]\d{0,8})")
 
 
 @dataclass(frozen=True)
 class StoredConcept:
-    """One published version: `folder` holds its bundle and card."""
+    """One published version in the store at `root`."""
 
     name: str
     version: int
-    folder: Path
-
-    @property
-    def tokens_file(self) -> Path:
-        """The bundle's file."""
-        return self.folder / TOKENS
+    root: Place
+    shelf: Shelf
 
     @property
     def label(self) -> str:
@@ -52,55 +37,66 @@ class StoredConcept:
         return f"{self.name}@v{self.version}"
 
     def card(self) -> ConceptCard:
-        """The card, without reading the rows. Raises StorageError when it is missing or damaged."""
-        path = self.folder / CARD
-        try:
-            return card_from_json(path.read_bytes(), path)
-        except OSError as error:
-            raise storage_error(error, path, "read") from error
+        """The card, without reading the rows where it is beside them. Raises StorageError when it is missing or damaged."""
+        data = self.shelf.read(self.name, self.version, CARD)
+        return self.load().card if data is None else card_from_json(data, self._place(CARD))
 
     def load(self, backbone: FrozenModel | None = None) -> ConceptBundle:
-        """The bundle; with `backbone`, rows of other frozen weights are refused (see `load_bundle`)."""
-        return load_bundle(self.tokens_file, backbone=backbone)
+        """The bundle; with `backbone`, rows of other frozen weights are refused (see `bundle_from_bytes`)."""
+        data = self.shelf.read(self.name, self.version, TOKENS)
+        if data is None:
+            raise StorageError(f"'{self._place(TOKENS)}' is gone: list the concepts again, or publish it anew")
+        return bundle_from_bytes(data, self._place(TOKENS), backbone=backbone)
+
+    def _place(self, file: str) -> Place:
+        return join(self.root, self.name, folder_of(self.version), file)
 
 
 @dataclass(frozen=True)
 class ConceptStore:
-    """All published concepts below one folder. The folder is made by the first `publish`."""
+    """All published concepts at one place. A folder is made by the first `publish`, a bucket must be there."""
 
-    root: Path
+    root: Place
 
-    def publish(self, bundle: ConceptBundle) -> int:
+    @cached_property
+    def _shelf(self) -> Shelf:
+        return open_shelf(self.root)
+
+    def publish(self, bundle: ConceptBundle, once: bool = False) -> int:
         """Store a bundle as the next version of its concept; returns the version number.
 
+        once  a version of the same configuration, data and backbone is returned in place of storing a second one, also when
+              another publisher is just putting it there
         Safe beside other publishers, threads or processes. Raises StorageError when the disk refuses.
         """
-        home = self.root / check_name(bundle.card.name)
-        with building_folder(home) as folder:
-            save_bundle(bundle, folder / TOKENS)
-            write_bytes(folder / CARD, card_to_json(bundle.card, indent=1).encode())
-            version = max(self._numbers(bundle.card.name, deleted=True), default=0) + 1
-            while not claim(folder, home / _folder(version)):
-                version += 1
-        logger.info("published %s@v%d", bundle.card.name, version)
-        return version
+        card = bundle.card
+        check_name(card.name)
+        data, shown = bundle_to_bytes(bundle), card_to_json(card, indent=1).encode()
+        while True:
+            # The number is fixed before the look: whoever publishes after the look takes it, and this try fails.
+            version = self._shelf.highest(card.name) + 1
+            known = self._same(card) if once else None
+            if known is not None:
+                return known.version
+            if self._shelf.add(card.name, version, data, shown):
+                logger.info("published %s@v%d", card.name, version)
+                return version
+
+    def snapshot(self) -> dict[str, Shelved]:
+        """Versions and aliases of all concepts, by name. One listing on a bucket: cheap enough to ask every few seconds."""
+        return self._shelf.snapshot()
 
     def names(self) -> tuple[str, ...]:
         """Names of all concepts with at least one version, sorted."""
-        try:
-            folders = sorted(path.name for path in self.root.iterdir()) if self.root.is_dir() else []
-        except OSError as error:
-            raise storage_error(error, self.root, "read") from error
-        return tuple(name for name in folders if not name.startswith(".") and self._numbers(name))
+        return tuple(self._shelf.versions())
 
     def versions(self, name: str) -> tuple[StoredConcept, ...]:
         """All versions of a concept, oldest first; empty when it has none."""
-        home = self.root / check_name(name)
-        return tuple(StoredConcept(name, number, home / _folder(number)) for number in self._numbers(name))
+        return tuple(self._stored(name, number) for number in self._shelf.numbers(check_name(name)))
 
     def list(self) -> tuple[StoredConcept, ...]:
         """The latest version of every concept, by name."""
-        return tuple(self.versions(name)[-1] for name in self.names())
+        return tuple(self._stored(name, numbers[-1]) for name, numbers in self._shelf.versions().items())
 
     def find_version(self, name: str, version: int | str = LATEST) -> StoredConcept:
         """A version by number (3, "3", "v3"), by alias, or the latest.
@@ -135,18 +131,7 @@ class ConceptStore:
 
     def aliases(self, name: str) -> dict[str, int]:
         """Aliases of a concept and the version each points to, without the implicit `latest`."""
-        path = self.root / check_name(name) / ALIASES
-        try:
-            values = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise storage_error(error, path, "read") from error
-        except ValueError as error:
-            raise StorageError(f"'{path}' is not JSON ({error}): delete it and set the aliases again") from error
-        if not isinstance(values, dict) or not all(isinstance(value, int) for value in values.values()):
-            raise StorageError(f"'{path}' is not an object of version numbers: delete it and set the aliases again")
-        return values
+        return self._shelf.aliases(check_name(name))
 
     def set_alias(self, name: str, alias: str, version: int | str = LATEST) -> int:
         """Let `alias` mean a version from now on; returns the version number.
@@ -157,8 +142,7 @@ class ConceptStore:
         if alias == LATEST or _ASKED.fullmatch(alias):
             raise ConceptError(f"alias '{alias}' has a fixed meaning: choose another word")
         number = self.find_version(name, version).version
-        with self._locked(name):
-            write_json(self.root / name / ALIASES, {**self.aliases(name), alias: number})
+        self._shelf.set_alias(name, alias, number)
         return number
 
     def delete(self, name: str, version: int | str | None = None) -> None:
@@ -166,17 +150,22 @@ class ConceptStore:
 
         Raises ConceptError when it does not exist, StorageError when the disk refuses.
         """
+        concept = self.find_version(name, LATEST if version is None else version)
         if version is None:
-            self.find_version(name)
-            remove_folder(self.root / name)
-            return
-        concept = self.find_version(name, version)
-        with self._locked(name):
-            kept = {alias: number for alias, number in self.aliases(name).items() if number != concept.version}
-            if kept != self.aliases(name):
-                write_json(self.root / name / ALIASES, kept)
-            write_bytes(concept.folder.with_name(concept.folder.name + ".deleted"), b"")
-            remove_folder(concept.folder)
+            self._shelf.remove_all(name)
+        else:
+            self._shelf.remove(name, concept.version)
+
+    def _stored(self, name: str, version: int) -> StoredConcept:
+        return StoredConcept(name, version, self.root, self._shelf)
+
+    def _same(self, card: ConceptCard) -> StoredConcept | None:
+        made = (card.provenance.config_hash, card.provenance.dataset_digest, card.backbone)
+        for concept in reversed(self.versions(card.name)):
+            other = concept.card()
+            if (other.provenance.config_hash, other.provenance.dataset_digest, other.backbone) == made:
+                return concept
+        return None
 
     def _number(self, name: str, version: int | str, stored: tuple[StoredConcept, ...]) -> int | None:
         if version == LATEST:
@@ -184,28 +173,3 @@ class ConceptStore:
         if match := _ASKED.fullmatch(str(version)):
             return int(match.group(1))
         return self.aliases(name).get(str(version))
-
-    def _numbers(self, name: str, deleted: bool = False) -> tuple[int, ...]:
-        home = self.root / name
-        try:
-            found = [match for path in home.iterdir() if (match := _VERSION.fullmatch(path.name))]
-        except (FileNotFoundError, NotADirectoryError):
-            return ()
-        except OSError as error:
-            raise storage_error(error, home, "read") from error
-        return tuple(sorted(int(match.group(1)) for match in found if deleted or not match.group(2)))
-
-    @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        # Two processes that set aliases at once must not lose one: read and write belong together.
-        path = self.root / name / ".lock"
-        try:
-            with path.open("w") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                yield
-        except OSError as error:
-            raise storage_error(error, path) from error
-
-
-def _folder(version: int) -> str:
-    return f"v{version:04d}"

@@ -1,7 +1,7 @@
 """The state of a run on disk, one small checksummed file per epoch, written atomically.
 
-A file is `<stage number>-<stage>-<epoch>.safetensors`. A run keeps its last two, the end of every stage, and any epoch that
-a later stage continues from. A damaged file is set aside under `damaged-...` and the one before it is used.
+A file is `<stage number>-<stage>-<epoch>.safetensors`. A run keeps its last two, the end of every stage, any epoch that a later
+stage continues from, and the best epoch of the last stage: that with the lowest mean total loss. A damaged file is set aside under `damaged-...` and the one before it is used.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from unictokens.atomic import storage_error
 from unictokens.errors import StorageError, TrainingError
 from unictokens.sealed import load_sealed, save_sealed
 
@@ -64,14 +65,20 @@ def save_checkpoint(folder: Path, identity: Identity, checkpoint: Checkpoint, ke
     save_sealed(folder / checkpoint.cursor.file, checkpoint.tensors, about)
     for cursor in cursors(folder)[:-KEPT_LAST]:
         if (cursor.number, cursor.epoch) not in keep:
-            (folder / cursor.file).unlink(missing_ok=True)
+            try:
+                (folder / cursor.file).unlink(missing_ok=True)
+            except OSError as error:
+                raise storage_error(error, folder / cursor.file, "remove") from error
 
 
 def cursors(folder: Path) -> list[Cursor]:
     """Cursors of the checkpoints in `folder`, oldest first; empty when there is no folder."""
     if not folder.is_dir():
         return []
-    found = (NAME.fullmatch(name) for name in sorted(os.listdir(folder)))
+    try:
+        found = [NAME.fullmatch(name) for name in sorted(os.listdir(folder))]
+    except OSError as error:
+        raise storage_error(error, folder, "read") from error
     return sorted(Cursor(int(match[1]), match[2], int(match[3])) for match in found if match)
 
 
@@ -86,7 +93,10 @@ def load_newest(folder: Path, identity: Identity) -> Checkpoint | None:
         except StorageError as error:
             aside = folder / f"damaged-{cursor.file}"
             log.warning("%s; set aside as '%s', using the one before", error, aside.name)
-            os.replace(folder / cursor.file, aside)
+            try:
+                os.replace(folder / cursor.file, aside)
+            except OSError as refused:
+                raise storage_error(refused, aside) from refused
     return None
 
 

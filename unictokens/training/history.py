@@ -40,6 +40,15 @@ def summarise(cursor: Cursor, steps: Sequence[StepLosses], seconds: float) -> Ep
     )
 
 
+def best_epoch(records: Sequence[EpochRecord], number: int) -> int | None:
+    """The epoch of stage `number` with the lowest mean total loss, the first of equals; None before there is one.
+
+    Epochs of one stage alone can be compared: each stage weighs its losses in its own way.
+    """
+    losses = {record.epoch: record.losses["total"] for record in records if record.number == number}
+    return min(losses, key=lambda epoch: (losses[epoch], epoch), default=None)
+
+
 class History:
     """`history.jsonl` of a run; rewritten whole, since it has one line per epoch."""
 

@@ -1,6 +1,7 @@
 """A run: one concept with one configuration through all stages, saved after every epoch and resumed from there."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from unictokens.training.checkpoint import (
     save_checkpoint,
 )
 from unictokens.training.engine import Engine
-from unictokens.training.history import History, summarise
+from unictokens.training.history import EpochRecord, History, best_epoch, summarise
 from unictokens.training.observer import Observer
 from unictokens.training.preview import Previewer
 from unictokens.training.session import Progress, Session
@@ -56,6 +57,7 @@ class Run:
     """The state of a run together with its folder, tracker and host. Its owner makes steps and hands in the outcomes.
 
     folder  checkpoints/*.safetensors, history.jsonl, answers.jsonl, previews/*.png, perception/*.png, concept.safetensors
+    saved   called when a new state is complete in the folder, for folders that are copied elsewhere; may raise StorageError
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Run:
         session: Session,
         created: str = "",
         observer: Observer | None = None,
+        saved: Callable[[], None] = lambda: None,
     ) -> None:
         method: Method = resolve(METHODS, setting.config.method, "method")()
         self.state = RunState(setting, method, engine.device)
@@ -77,6 +80,7 @@ class Run:
         self._session = session
         self._created = created
         self._observer = observer
+        self._saved = saved
         self._history = History(folder / "history.jsonl")
         self._previewer = Previewer(setting, folder, tracker)
         # The digest reads every picture of the concept: once per run.
@@ -109,6 +113,9 @@ class Run:
         self.state.resume(checkpoint)
         self._history.reopen(checkpoint.cursor)
         self._tracked_steps = sum(record.steps for record in self._history.records)
+        if self._history.records:
+            # Whoever was killed between saving an epoch and telling of it has not told; trackers know what they were told.
+            self._tell(self._history.records[-1])
 
     @property
     def at_stage_end(self) -> bool:
@@ -166,7 +173,7 @@ class Run:
         bundle = self._bundle(losses) if self.over else None
         if bundle is not None:
             save_bundle(bundle, self._folder / BUNDLE_FILE)
-            self._tracker.artifact(self._folder / BUNDLE_FILE)
+            self._saved()
         return RunResult(bundle, self.state.stage.name, self.state.epoch, losses, seconds)
 
     @property
@@ -175,11 +182,12 @@ class Run:
 
     @property
     def _kept(self) -> frozenset[tuple[int, int]]:
-        """Checkpoints that stay: stage ends, and epochs that the next stage starts from."""
+        """Checkpoints that stay: stage ends, epochs that the next stage starts from, the last stage's best so far."""
         stages = self.state.stages
         ends = {(number, stage.config.epochs) for number, stage in enumerate(stages)}
         starts = {(number - 1, stage.config.start_epoch) for number, stage in enumerate(stages) if number}
-        return frozenset(ends | {(number, epoch) for number, epoch in starts if epoch is not None})
+        best = (len(stages) - 1, best_epoch(self._history.records, len(stages) - 1))
+        return frozenset(ends | {(number, epoch) for number, epoch in (*starts, best) if epoch is not None})
 
     def _enter(self, number: int, tokens: ConceptTokens | None, sightings: tuple[Sighting, ...] = ()) -> None:
         beginning = self.state.enter(number, tokens, sightings)
@@ -204,14 +212,21 @@ class Run:
         self._history.add(record)
         self._save()
         self._steps, self._seconds = [], 0.0
-        values = {f"{name}_loss": value for name, value in record.losses.items()}
-        self._tracker.metrics(self._tracked_steps, {**values, "stage": cursor.number, "epoch": cursor.epoch})
+        self._tell(record)
         if self._previewer.due(self.state.stage, cursor.epoch):
             self._previewer.make(cursor, self.state.stage, self.state.rows.tokens().detach(), self._tracked_steps)
+
+    def _tell(self, record: EpochRecord) -> None:
+        """An epoch's losses: each as one curve over the whole run, and once more beside those of its stage alone."""
+        losses = {f"{name}_loss": value for name, value in record.losses.items()}
+        staged = {f"{record.stage}/{name}": value for name, value in losses.items()}
+        place = {"stage": record.number, "epoch": record.epoch}
+        self._tracker.metrics(self._tracked_steps, {**losses, **staged, **place})
 
     def _save(self) -> None:
         checkpoint = Checkpoint(self.state.cursor, self.state.rows.state())
         save_checkpoint(self._checkpoints, self._identity, checkpoint, self._kept)
+        self._saved()
 
     def _bundle(self, losses: dict[str, float]) -> ConceptBundle:
         setting, tokens = self._setting, self.state.rows.tokens().detach()

@@ -1,0 +1,116 @@
+"""Places to keep things at, for tests: a folder, memory, a server that speaks S3, and a filesystem that fails on command."""
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from unictokens.storage.base import Place
+
+
+class FaultyFileSystem(MemoryFileSystem):
+    """A bucket in memory whose `fail_at`-th request and all later ones fail, as if the process had died there.
+
+    lost      the failing request is carried out all the same, and only its answer lost
+    requests  what was asked, in order
+    """
+
+    protocol = "faulty"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    lock = threading.RLock()
+    requests: ClassVar[list[str]] = []
+    fail_at: ClassVar[int | None] = None
+    lost: ClassVar[bool] = False
+    error: ClassVar[Callable[[], Exception]] = lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    @classmethod
+    def heal(cls) -> None:
+        cls.fail_at, cls.lost, cls.requests = None, False, []
+        cls.error = lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _ask(self, what: str, action: Callable[[], Any]) -> Any:
+        cls = FaultyFileSystem
+        with cls.lock:
+            cls.requests.append(what)
+            if cls.fail_at is not None and len(cls.requests) >= cls.fail_at:
+                if cls.lost and len(cls.requests) == cls.fail_at:
+                    action()
+                raise cls.error()
+            return action()
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
+        self._ask("put", lambda: super(FaultyFileSystem, self).pipe_file(path, value, mode=mode))
+
+    def cat_file(self, path: str, **options: Any) -> bytes:
+        return self._ask("get", lambda: super(FaultyFileSystem, self).cat_file(path))
+
+    def find(self, path: str, *args: Any, **options: Any) -> Any:
+        return self._ask("list", lambda: super(FaultyFileSystem, self).find(path, *args, **options))
+
+    def rm_file(self, path: str) -> None:
+        self._ask("remove", lambda: super(FaultyFileSystem, self).rm_file(path))
+
+
+class CarelessFileSystem(MemoryFileSystem):
+    """A server that ignores the condition of a put, as older ones do."""
+
+    protocol = "careless"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
+        super().pipe_file(path, value)
+
+
+for kind in (FaultyFileSystem, CarelessFileSystem):
+    fsspec.register_implementation(kind.protocol, kind, clobber=True)
+
+
+@pytest.fixture
+def faulty() -> Iterator[type[FaultyFileSystem]]:
+    """The filesystem behind `faulty://`, empty and whole."""
+    FaultyFileSystem.store.clear()
+    FaultyFileSystem.heal()
+    yield FaultyFileSystem
+    FaultyFileSystem.heal()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """An S3 server on this machine, found and entered through the environment; yields the URL of an empty bucket."""
+    server = pytest.importorskip("moto.server", reason="moto (of the extra dev) is not installed")
+    pytest.importorskip("s3fs", reason="s3fs (of the extra s3) is not installed")
+    from werkzeug.serving import make_server
+
+    # One request at a time: then its conditional put is as indivisible as that of the real one.
+    served = make_server("127.0.0.1", 0, server.DomainDispatcherApplication(server.create_backend_app), threaded=False)
+    thread = threading.Thread(target=served.serve_forever, daemon=True)
+    thread.start()
+    address = f"http://127.0.0.1:{served.server_port}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", address)
+        patch.setenv("AWS_ACCESS_KEY_ID", "key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.filesystem("s3").mkdir("bucket")
+        yield "s3://bucket"
+    served.shutdown()
+    thread.join()
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty place of each kind."""
+    unique = f"{tmp_path.parent.name}-{tmp_path.name}"
+    if request.param == "folder":
+        return tmp_path / "place"
+    if request.param == "memory":
+        return f"memory://{unique}"
+    return f"{request.getfixturevalue('s3')}/{unique}"

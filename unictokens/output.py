@@ -1,0 +1,71 @@
+"""The place that a user names with --out: a folder, or a bucket behind a URL.
+
+<out>/store/                    published concepts (`unictokens.concepts.store`)
+<out>/runs/<concept>-<hash>/    checkpoints, history, previews, answers and events of a run
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from unictokens.concepts.names import check_name
+from unictokens.concepts.store import ConceptStore
+from unictokens.errors import StorageError
+from unictokens.storage.base import Place, Storage, join, open_storage
+from unictokens.storage.workspace import LocalWorkspace, MirroredWorkspace, Workspace, scratch
+
+
+@dataclass(frozen=True)
+class Output:
+    """Everything that lasts of a training, below one place."""
+
+    root: Place
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The place itself. Raises DependencyError, ConfigError as `open_storage` does."""
+        return open_storage(self.root)
+
+    @cached_property
+    def store(self) -> ConceptStore:
+        """Where finished concepts are published."""
+        return ConceptStore(join(self.root, "store"))
+
+    @property
+    def local(self) -> Path:
+        """The folder itself; of a URL, a scratch folder of this process for what a local file must be made of."""
+        if isinstance(self.root, Path):
+            return self.root
+        return scratch() / hashlib.sha256(self.root.encode()).hexdigest()[:12]
+
+    def prepare(self) -> None:
+        """See that objects can be written there, and that of two who claim one name only the first gets it.
+
+        A folder is made, a bucket must exist. Raises StorageError.
+        """
+        probe = f".writable-{secrets.token_hex(6)}"
+        claims = [self.storage.create(probe, b""), self.storage.create(probe, b"")]
+        self.storage.remove(probe)
+        if claims != [True, False]:
+            raise StorageError(
+                f"'{self.root}' lets two writers claim one name (it ignores If-None-Match): "
+                "choose a server with conditional writes, or a folder"
+            )
+
+    def run_folder(self, name: str) -> Path:
+        """The folder in which a run works, on this machine; what a URL has of it is there after `open_run`."""
+        return self.local / "runs" / check_name(name, "run")
+
+    def open_run(self, name: str) -> Workspace:
+        """The folder of a run with everything it needs to go on, for as long as it trains here. Raises StorageError."""
+        folder = self.run_folder(name)
+        if isinstance(self.root, Path):
+            return LocalWorkspace(folder)
+        return MirroredWorkspace(folder, self.storage, f"runs/{name}")
+
+    def begun(self, name: str) -> bool:
+        """Whether a run of this name has saved anything. Raises StorageError."""
+        kept = self.storage.list(f"runs/{check_name(name, 'run')}/checkpoints")
+        return any(file.endswith(".safetensors") for file in kept)
