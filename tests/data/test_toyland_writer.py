@@ -45,8 +45,14 @@ def test_training_items_have_the_official_form_and_never_name_tokens(dataset: Pa
         assert human["value"].startswith("<image>\n") and "<token_" not in human["value"] and gpt["value"]
     recognised = [i for i in items if i["conversations"][1]["value"].endswith("in the photo.") and "?" in str(i)]
     answers = Counter(i["conversations"][1]["value"] for i in recognised)
-    assert answers["Yes, <bo> is in the photo."] == 45
-    assert answers["No, <bo> is not in the photo."] == 45
+    assert answers["Yes, <bo> is in the photo."] == 15
+    assert answers["No, <bo> is not in the photo."] == 15
+
+
+def test_lookalikes_are_left_to_stage_3(dataset: Path) -> None:
+    asked = [{i["image"] for i in load(dataset / f"showo_training_data_stage_{stage}/bo.json")} for stage in (1, 3)]
+    alike = {f"concept/train/bo/negative_example/{at}.png" for at in range(30)}
+    assert not asked[0] & alike and alike <= asked[1]
 
 
 def test_the_examination_has_all_types_and_plain_noes(dataset: Path) -> None:

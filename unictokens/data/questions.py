@@ -1,8 +1,8 @@
 """Training questions made from photos and a profile alone, for datasets that bring no stage files.
 
 The published dataset makes its stage files with scripts of its own; these items follow the same recipe (paper section 3.3):
-recognition of the concept's photos, of random pictures and of look-alikes, the dataset's conversations, and text-only
-questions about its facts on a black placeholder.
+recognition of the concept's photos, of random pictures and, in stage 3, of look-alikes, the dataset's conversations, and
+text-only questions about its facts on a black placeholder.
 """
 
 import logging
@@ -58,10 +58,10 @@ class Amounts:
 
 
 AMOUNTS: dict[str, Amounts] = {
-    "stage_1": Amounts(random=15, hard=15, conversations=20, per_fact=2),
-    "stage_3": Amounts(random=5, hard=15, conversations=5, per_fact=1),
+    "stage_1": Amounts(random=30, hard=0, conversations=20, per_fact=2),
+    "stage_3": Amounts(random=5, hard=30, conversations=5, per_fact=1),
 }
-"""Stage 3 sharpens recognition."""
+"""Stages 1 and 2 have random pictures as negatives (paper section 3.2, table 4); stage 3 sharpens recognition by look-alikes."""
 
 
 def build_stage_items(

@@ -111,9 +111,12 @@ def text_only(subject: Subject, held_out: bool, rng: np.random.Generator) -> lis
 
 
 def stage_1(album: Album, subject: Subject, rng: np.random.Generator) -> list[Item]:
-    """Training items of stages 1 and 2: recognition, questions about photos, text-only questions; mixed order."""
+    """Training items of stages 1 and 2: recognition, questions about photos, text-only questions; mixed order.
+
+    Negatives are random pictures (paper section 3.2 and table 4): what tells a concept from its lookalikes is left to stage 3.
+    """
     items = [
-        *_balanced(album.train, album.random + album.hard, subject, rng),
+        *_balanced(album.train, album.random, subject, rng),
         *(_item(shot.path, item) for shot, item in visual(album.train, subject, 2, rng)),
         *(_item(BLACK, item) for item in text_only(subject, False, rng)),
     ]
