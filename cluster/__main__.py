@@ -17,6 +17,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "cluster.reproduce",
         "train, examine and tabulate one of the paper's findings beside the paper's numbers",
     ),
+    "status": ("cluster.status", "show how a job stands: its concepts, lanes and time to go"),
+    "logs": ("cluster.logs", "show what the lanes of a job wrote"),
+    "cancel": ("cluster.cancel", "end a job after the epochs that its concepts are in"),
+    "retry": ("cluster.retry", "give what failed in a job another chance"),
+    "track": ("cluster.track", "send what jobs have written down to an MLflow server, then or later"),
+    "sweep": ("cluster.sweep", "find better settings: many trials in one job's packs, poor ones ended early"),
     "demo": ("cluster.demo", "draw a small world, teach some of it, ask, draw and write a report"),
 }
 """Command to (file, what it does)."""

@@ -1,0 +1,67 @@
+"""Which job is meant: by its name, by the name it was sent to a cluster under, or the last one."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from cluster.folder import JobFolder, list_jobs
+from cluster.remote import OUTPUT, find
+from cluster.submit import JOB, Attempt, JobServer, add_address, connect
+from unictokens.atomic import storage_error, write_bytes
+from unictokens.cli.options import OUT
+from unictokens.errors import ConfigError
+
+SENT_AS = "sent-as"
+"""File in a job's folder: the name it was sent under."""
+RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray's variable that tells a driver which submission it is."""
+
+
+def add_job(parser: argparse.ArgumentParser) -> None:
+    """JOB, --out, --address: read by `here` or `there`."""
+    parser.add_argument("job", nargs="?", default="", metavar="JOB", help="name of a job (the one started last)")
+    parser.add_argument("--out", type=Path, default=OUT, help="output folder of the job (out)")
+    add_address(parser, "for a job that was sent to a cluster")
+
+
+def here(arguments: argparse.Namespace) -> JobFolder:
+    """The folder of the job on this machine's view of the output path. Raises ConfigError for one that is not there."""
+    output: Path = arguments.out.absolute()
+    known = list_jobs(output)
+    if not known:
+        raise ConfigError(f"no job was ever started into '{output}': check --out")
+    for name in known:
+        if arguments.job in ("", name, sent_as(JobFolder(output, name))):
+            return JobFolder(output, name)
+    raise ConfigError(f"'{output}' has no job '{arguments.job[:80]}': it has {', '.join(known[:5])}")
+
+
+def there(arguments: argparse.Namespace) -> tuple[JobServer, Attempt]:
+    """The cluster and the newest attempt of the job. Raises ClusterError, and ConfigError for one that is not there."""
+    server = connect(arguments.address, arguments.token_file)
+    return server, find(server, arguments.job)
+
+
+def words_for(command: str, attempt: Attempt, *more: str) -> list[str]:
+    """The arguments with which the cluster's head answers for a job."""
+    return [command, attempt.job, "--out", attempt.metadata.get(OUTPUT, str(OUT)), *more]
+
+
+def sent_as(folder: JobFolder) -> str:
+    """The name that a job was sent under, "" for one that was started in place. Raises StorageError."""
+    path = folder.path / SENT_AS
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise storage_error(error, path, "read") from error
+
+
+def note_sent_as(folder: JobFolder) -> None:
+    """In the driver of a job that was sent: keep under which name. Elsewhere nothing happens. Raises StorageError."""
+    told = os.environ.get(RAY_JOB, "")
+    name = json.loads(told).get("metadata", {}).get(JOB, "") if told else ""
+    if name:
+        write_bytes(folder.path / SENT_AS, f"{name}\n".encode())
