@@ -61,5 +61,7 @@ class FairLine:
         self._length -= 1
         if not self._waiting[user]:
             del self._waiting[user]
-        if len(self._had) > REMEMBERED + len(self._waiting):
+        if not self._waiting:  # nobody contends any more
+            self._had.clear()
+        elif len(self._had) > REMEMBERED + len(self._waiting):
             self._had = {name: had for name, had in self._had.items() if had > self._now or name in self._waiting}
