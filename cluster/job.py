@@ -24,6 +24,7 @@ from cluster.plan import JobPlan
 from cluster.queue import RunStateName, RunStatus
 from cluster.summary import Summary, summarise, write_summary
 from cluster.track import store_aliases
+from cluster.which import note_sent_as
 from unictokens.errors import ConfigError, StorageError
 from unictokens.output import Output
 from unictokens.tracking.base import Ancestor, Status
@@ -169,6 +170,7 @@ def driving(folder: JobFolder) -> Renewal:
 
 def _drive(folder: JobFolder, plan: JobPlan, settings: JobSettings, watch: Watcher) -> Summary:
     started = time.monotonic()
+    note_sent_as(folder)
     tracking = _open_tracking(plan, settings)
     status: Status = "failed"
     aliases: dict[str, dict[str, int]] = {}
@@ -258,6 +260,8 @@ class _Driver:
     looked: float = -math.inf
     wanted: int = 0
     known: dict[str, RunStatus] = field(default_factory=dict)
+    since: float = field(default_factory=time.time)
+    begun_with: float | None = None
 
     def follow(self) -> None:
         """Until every lane has ended and none is needed. Raises what made a lane refuse to start, and ClusterError."""
@@ -293,6 +297,7 @@ class _Driver:
             self.pool.progress()
         self.known.update((status.name, status) for status in bulletin.changed)
         self.version = bulletin.version
+        self.begun_with = bulletin.done if self.begun_with is None else self.begun_with
         total = sum(bulletin.counts.values())
         self.watch(View(total, bulletin.done, bulletin.counts, bulletin.changed))
         return bulletin
@@ -330,7 +335,8 @@ class _Driver:
             for sign, age in bulletin.lanes.values()
         ]
         values = {"time": time.time(), "done": round(bulletin.done, 4), "counts": dict(bulletin.counts), "lanes": lanes}
-        self.folder.write_lanes(values)
+        # From these follows the pace of this driver.
+        self.folder.write_lanes({**values, "since": self.since, "begun_with": round(self.begun_with or 0.0, 4)})
 
 
 def _further(before: RunStatus | None, now: RunStatus) -> bool:
