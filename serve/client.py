@@ -4,7 +4,7 @@ Names became learned rows by position before they come here, so nobody behind th
 off the iteration over a request's events cancels it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,12 +12,12 @@ from typing import Literal, Protocol
 import numpy as np
 from PIL import Image
 
-from unictokens.backbones.base import Decoding, Sampling
+from unictokens.backbones.base import Decoding, Sampling, Turn
 from unictokens.concepts.bundle import ConceptBundle
 from unictokens.concepts.card import FrozenModel
 from unictokens.concepts.prompt import Prompt
 from unictokens.concepts.store import ConceptStore
-from unictokens.errors import UniCTokensError
+from unictokens.errors import ServeError
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,16 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ask:
-    """A question. `concepts` are in the order in which `prompt` counts them, `names` what the answer calls them.
+    """A question, last of the `turns` of a conversation.
 
+    concepts in the order in which the text counts them; names: what the answer calls them
     user     whose turn it is: whoever computes is fair between users
     picture  RGB, square, of the model's size; None for a question about no picture
-    seconds  after which the request ends with `TooLate`
+    seconds  after which the request ends with TimedOut
     """
 
     user: str
-    prompt: Prompt
+    turns: tuple[Turn, ...]
     concepts: tuple[Reference, ...]
     names: tuple[str, ...]
     picture: Image.Image | None
@@ -123,63 +124,38 @@ AnswerEvent = Accepted | Said | Answered
 DrawEvent = Accepted | Sketch | Drawn
 
 
-class Busy(UniCTokensError):
-    """No room for the request now; come back in `retry_after` seconds."""
-
-    def __init__(self, retry_after: float) -> None:
-        super().__init__(retry_after)
-        self.retry_after = retry_after
-
-    def __str__(self) -> str:
-        return f"the server is busy: try again in {self.retry_after:.0f} s"
-
-
-class TooLate(UniCTokensError):
-    """The request's time is over."""
-
-
-class Unavailable(UniCTokensError):
-    """One concept of the request cannot be used (damaged, of another backbone, its store away); `key` says which."""
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(key, reason)
-        self.key = key
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return self.reason
+class Unavailable(ServeError):
+    """One concept of the request cannot be used: it is damaged, of another backbone, or its store is away."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """What is served. `image_size` in pixels; `grid` codes per side of a picture.
-
-    chat_tokens     places for a conversation and its answer together
-    drawing_tokens  places for a drawing prompt
-    """
+    """What is served; `image_size` in pixels, `fingerprint` of the frozen weights."""
 
     name: str
     image_size: int
-    grid: int
-    chat_tokens: int
-    drawing_tokens: int
+    fingerprint: str
 
 
 class Client(Protocol):
-    """Whoever computes. Iterators raise Busy, TooLate, Unavailable, or another UniCTokensError."""
+    """Whoever computes. Iterators raise Busy, TimedOut, Unavailable, or another ServeError."""
 
     @property
     def info(self) -> ModelInfo: ...
 
-    def count(self, prompt: Prompt) -> int:
-        """How many tokens a prompt has."""
+    def question_tokens(self, turns: Sequence[Turn], longest: int) -> int:
+        """Tokens of a conversation. Raises RequestError, which names the room beside an answer of `longest`, for too many."""
         ...
 
-    def answer(self, request: Ask) -> AsyncIterator[AnswerEvent]:
+    def drawing_tokens(self, prompt: Prompt) -> int:
+        """Tokens of a drawing prompt. Raises RequestError as above."""
+        ...
+
+    def answer(self, request: Ask) -> AsyncGenerator[AnswerEvent]:
         """Accepted, pieces, Answered."""
         ...
 
-    def draw(self, request: Draw) -> AsyncIterator[DrawEvent]:
+    def draw(self, request: Draw) -> AsyncGenerator[DrawEvent]:
         """Accepted, sketches, Drawn."""
         ...
 

@@ -35,16 +35,16 @@ def _serve(given: argparse.Namespace) -> int:
 
     from serve.api.app import create_app
     from serve.api.state import House
+    from serve.engine_client import EngineClient
     from serve.folder import Folder
     from serve.limits import Limits
-    from serve.local import LocalClient
     from serve.local_trainer import LocalTrainer
     from unictokens.backbones import load_backbone
 
     _set_up_logging()
     folder = Folder(given.folder)
     users = folder.open_users(given.database)
-    client = LocalClient(load_backbone(given.backbone, device=read_device(given)))
+    client = EngineClient.over(load_backbone(given.backbone, device=read_device(given)))
     negatives = given.negatives or (_strangers(folder.root / "strangers") if given.backbone == "mini" else None)
     trainer = LocalTrainer(folder.concepts, ("--config", given.config, "--backbone", given.backbone), negatives)
     house = House(client=client, users=users, trainer=trainer, limits=Limits())

@@ -6,6 +6,7 @@ tokens and ids: learned rows get into a prompt by position only.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from serve.client import Reference
 from serve.limits import Limits
@@ -13,13 +14,12 @@ from serve.naming import ConceptName, parse_name, placeholders
 from serve.protocol import ImagePart, Message
 from serve.refusal import Refusal, absent, wrong
 from serve.users.shelf import Concept, Served
+from unictokens.backbones.base import Turn
 from unictokens.concepts.prompt import Prompt, fill, identifier, join
-from unictokens.errors import ConceptError, StorageError
+from unictokens.errors import ConceptError, RequestError, StorageError
 
 Find = Callable[[Sequence[ConceptName]], Mapping[ConceptName, Concept]]
 """The caller's namespace: which of these names are concepts."""
-FRAMES = {"assistant": " ASSISTANT: ", "user": " USER: "}
-"""What stands between turns, as in training (but for the end-of-text id, which no text can spell)."""
 
 
 @dataclass(frozen=True)
@@ -114,27 +114,27 @@ def texts_of(messages: Sequence[Message]) -> list[str]:
     ]
 
 
-def chat_prompt(messages: Sequence[Message], named: Named) -> Prompt:
-    """A conversation as one question.
+def chat_turns(messages: Sequence[Message], named: Named) -> tuple[Turn, ...]:
+    """A conversation as turns; the introductions of its concepts precede the first question.
 
-    Introductions come first, then the turns as in training; the model's own frame ("USER: ...
-    ASSISTANT:") goes around the whole. Raises Refusal (400) unless the user speaks last and first.
+    The model knows two speakers: what the system says belongs to the user's turn that it stands in, and several messages of
+    one speaker are one. Raises Refusal (400) unless the user speaks first and last.
     """
-    stands_for = named.identifiers()
-    parts: list[str | Prompt] = named.introductions()
-    speaker: str | None = None
-    for message, text in zip(messages, texts_of(messages), strict=True):
-        # The model knows two speakers; what the system says belongs to the user's turn that it stands in.
-        speaks = "assistant" if message.role == "assistant" else "user"
-        if speaker is None and speaks == "assistant":
-            raise wrong("invalid_messages", "a conversation starts with the user: put a user message first", "messages")
-        if speaker is not None:
-            parts.append("\n" if speaks == speaker else FRAMES[speaks])
-        parts.append(fill(text, stands_for))
-        speaker = speaks
+    if messages[0].role == "assistant":
+        raise wrong("invalid_messages", "a conversation starts with the user: put a user message first", "messages")
     if messages[-1].role != "user":
         raise wrong("invalid_messages", "the last message must be the user's: that is what is answered", "messages")
-    return join(*parts)
+    stands_for = named.identifiers()
+    said: list[tuple[bool, Prompt]] = []
+    for message, text in zip(messages, texts_of(messages), strict=True):
+        answers, filled = message.role == "assistant", fill(text, stands_for)
+        if said and said[-1][0] == answers:
+            said[-1] = (answers, join(said[-1][1], "\n", filled))
+        else:
+            said.append((answers, filled))
+    said[0] = (False, join(*named.introductions(), said[0][1]))
+    prompts = [prompt for _, prompt in said]
+    return tuple(Turn(question, answer) for question, answer in zip(prompts[::2], [*prompts[1::2], ()], strict=True))
 
 
 def drawing_prompt(text: str, named: Named) -> Prompt:
@@ -145,14 +145,12 @@ def drawing_prompt(text: str, named: Named) -> Prompt:
     return join(*before, fill(text, stands_for))
 
 
-def check_room(tokens: int, room: int, what: str, param: str) -> None:
-    """Raises Refusal (400) with the numbers when a prompt is longer than what there is room for."""
-    if tokens > room:
-        raise wrong(
-            "context_length_exceeded",
-            f"the {what} has {tokens} tokens: the model reads at most {room}; shorten it",
-            param,
-        )
+def count_tokens(count: Callable[..., int], *arguments: Any, param: str) -> int:
+    """What `count` counts; Refusal (400, with the numbers) when that is more than there is room for."""
+    try:
+        return count(*arguments)
+    except RequestError as error:
+        raise wrong("context_length_exceeded", str(error), param) from error
 
 
 def check_size(size: str, side: int) -> None:

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -15,7 +15,7 @@ from serve.api.streams import begun, described, stream
 from serve.client import Answered, AnswerEvent, Ask, Said
 from serve.pictures import read_data_uri, read_picture
 from serve.protocol import SEEDS, ChatBody, ChatCompletion, Choice, Reply, Usage
-from serve.translate import chat_prompt, check_room, picture_of, resolve, texts_of
+from serve.translate import chat_turns, count_tokens, picture_of, resolve, texts_of
 from unictokens.backbones.base import Decoding
 from unictokens.images import View, view_image
 
@@ -56,11 +56,9 @@ async def _understand(body: ChatBody, here: Visit) -> tuple[Ask, int]:
     texts = texts_of(body.messages)
     named = await run_in_threadpool(resolve, texts, body.model, info.name, here.find, house.limits)
     here.note(concepts=[reference.key for reference in named.references])
-    prompt = chat_prompt(body.messages, named)
+    turns = chat_turns(body.messages, named)
     longest = min(body.max_completion_tokens or body.max_tokens or DEFAULT_TOKENS, house.limits.answer_tokens)
-    read = await run_in_threadpool(house.client.count, prompt)
-    what = f"conversation, beside {longest} tokens for the answer,"
-    check_room(read, info.chat_tokens - longest, what, "messages")
+    read = await run_in_threadpool(count_tokens, house.client.question_tokens, turns, longest, param="messages")
     picture = None
     if uri is not None:
         param, size = "messages.image_url", info.image_size
@@ -70,7 +68,7 @@ async def _understand(body: ChatBody, here: Visit) -> tuple[Ask, int]:
     decoding = Decoding(max_tokens=longest, top_k=body.top_k if warm else 1, temperature=warm or 1.0)
     ask = Ask(
         user=here.caller.user_id,
-        prompt=prompt,
+        turns=turns,
         concepts=named.references,
         names=named.names,
         picture=picture,
@@ -81,8 +79,8 @@ async def _understand(body: ChatBody, here: Visit) -> tuple[Ask, int]:
     return ask, read
 
 
-async def _whole(events: AsyncIterator[AnswerEvent]) -> Answered:
-    async with aclosing(events):  # type: ignore[type-var]
+async def _whole(events: AsyncGenerator[AnswerEvent]) -> Answered:
+    async with aclosing(events):
         async for event in events:
             if isinstance(event, Answered):
                 return event

@@ -234,7 +234,7 @@ def _version(here: Visit, stored: StoredConcept) -> VersionBody:
         created=card.provenance.created,
         stage=card.provenance.stage,
         backbone=card.backbone.name,
-        usable=card.backbone.name == here.house.client.info.name,
+        usable=card.backbone.fingerprint == here.house.client.info.fingerprint,
     )
 
 

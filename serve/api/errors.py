@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from serve.client import Busy, TooLate, Unavailable
+from serve.client import Unavailable
 from serve.protocol import ErrorBody
 from serve.refusal import Refusal, wrong
-from unictokens.errors import StorageError, UniCTokensError
+from unictokens.errors import Busy, RequestError, StorageError, TimedOut, UniCTokensError
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +44,12 @@ def refusal_of(error: BaseException, request: str = "") -> Refusal:
         return _invalid(error.errors())
     if isinstance(error, Busy):
         return Refusal(429, "server_busy", str(error), retry_after=error.retry_after)
-    if isinstance(error, TooLate):
+    if isinstance(error, RequestError):
+        return wrong("invalid_request", str(error))
+    if isinstance(error, TimedOut):
         return Refusal(504, "deadline_exceeded", str(error))
     if isinstance(error, Unavailable):
-        return Refusal(503, "concept_unavailable", f"a concept of this request cannot be used: {error}")
+        return Refusal(503, "concept_unavailable", str(error))
     if isinstance(error, StorageError):
         log.error("request %s: %s", request, error)
         return Refusal(503, "unavailable", f"a file of this request cannot be reached now ({request})", retry_after=5)

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from serve.client import Canvas, Draw, DrawEvent, Drawn, Sketch
 from serve.pictures import encode_png, paste, read_picture, redraw_where_clear
 from serve.protocol import SEEDS, EditForm, ImageBody, ImageData, Images
 from serve.refusal import wrong
-from serve.translate import check_room, check_size, drawing_prompt, resolve
+from serve.translate import check_size, count_tokens, drawing_prompt, resolve
 from unictokens.backbones.base import Sampling
 from unictokens.images import View, view_image
 
@@ -80,7 +80,7 @@ async def _understand(body: ImageBody, here: Visit) -> Draw:
     named = await run_in_threadpool(resolve, [body.prompt], body.model, info.name, here.find, house.limits)
     here.note(concepts=[reference.key for reference in named.references])
     prompt = drawing_prompt(body.prompt, named)
-    check_room(await run_in_threadpool(house.client.count, prompt), info.drawing_tokens, "prompt", "prompt")
+    await run_in_threadpool(count_tokens, house.client.drawing_tokens, prompt, param="prompt")
     return Draw(
         user=here.caller.user_id,
         prompt=prompt,
@@ -108,7 +108,7 @@ async def _answer(draw: Draw, body: ImageBody, here: Visit, kind: Kind) -> Any:
     return Images(created=int(time.time()), data=data, size=f"{size}x{size}")
 
 
-async def _all(drawings: list[AsyncIterator[DrawEvent]]) -> list[Image.Image]:
+async def _all(drawings: list[AsyncGenerator[DrawEvent]]) -> list[Image.Image]:
     """The pictures of drawings that go on side by side; the first error ends all."""
     try:
         async with asyncio.TaskGroup() as group:
@@ -118,8 +118,8 @@ async def _all(drawings: list[AsyncIterator[DrawEvent]]) -> list[Image.Image]:
     return [task.result() for task in tasks]
 
 
-async def _whole(events: AsyncIterator[DrawEvent]) -> Image.Image:
-    async with aclosing(events):  # type: ignore[type-var]
+async def _whole(events: AsyncGenerator[DrawEvent]) -> Image.Image:
+    async with aclosing(events):
         async for event in events:
             if isinstance(event, Drawn):
                 return event.picture

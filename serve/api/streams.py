@@ -15,20 +15,17 @@ DONE = b"data: [DONE]\n\n"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-async def begun(source: AsyncIterator[T]) -> AsyncGenerator[T]:
+async def begun(source: AsyncGenerator[T]) -> AsyncGenerator[T]:
     """The same events, after the first has come: what is refused before that is still an ordinary error answer."""
     first = await anext(source)
     return _with(first, source)
 
 
-async def _with(first: T, source: AsyncIterator[T]) -> AsyncGenerator[T]:
-    try:
+async def _with(first: T, source: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    async with aclosing(source):
         yield first
         async for event in source:
             yield event
-    finally:
-        if isinstance(source, AsyncGenerator):
-            await source.aclose()
 
 
 def stream(events: AsyncGenerator[dict[str, Any]], request: str, named: bool = False) -> StreamingResponse:

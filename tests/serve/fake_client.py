@@ -1,7 +1,7 @@
 """A client that computes nothing: it says what it was asked, draws one colour, and can be told to fail, wait or refuse."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -18,8 +18,10 @@ from serve.client import (
     Said,
     Sketch,
 )
+from unictokens.backbones.base import Turn
 from unictokens.concepts.prompt import Prompt, Rows
 from unictokens.concepts.tokenizer import TextTokenizer
+from unictokens.errors import RequestError
 
 VOCABULARY = 1000
 
@@ -39,10 +41,19 @@ class FakeClient:
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo(name="fake", image_size=32, grid=4, chat_tokens=600, drawing_tokens=120)
+        return ModelInfo(name="fake", image_size=32, fingerprint="f" * 64)
 
-    def count(self, prompt: Prompt) -> int:
-        return len(self.tokenizer.encode(prompt, VOCABULARY))
+    def question_tokens(self, turns: Sequence[Turn], longest: int) -> int:
+        return self._count(600 - longest, *(part for turn in turns for part in (turn.question, turn.answer)))
+
+    def drawing_tokens(self, prompt: Prompt) -> int:
+        return self._count(120, prompt)
+
+    def _count(self, room: int, *prompts: Prompt) -> int:
+        tokens = sum(len(self.tokenizer.encode(prompt, VOCABULARY)) for prompt in prompts)
+        if tokens > room:
+            raise RequestError(f"the text takes {tokens} tokens, there is room for {room}: shorten it")
+        return tokens
 
     def ready(self) -> bool:
         return True
@@ -50,12 +61,12 @@ class FakeClient:
     def forget(self, concept: str) -> None:
         self.forgotten.append(concept)
 
-    async def answer(self, request: Ask) -> AsyncIterator[AnswerEvent]:
+    async def answer(self, request: Ask) -> AsyncGenerator[AnswerEvent]:
         self.asked.append(request)
         if self.refuses is not None:
             raise self.refuses
         yield Accepted()
-        said = " ".join(_words(request.prompt, request.names))
+        said = plain(request.turns[-1].question, request.names)
         try:
             await asyncio.sleep(self.pause)
             yield Said(said[:5])
@@ -68,7 +79,7 @@ class FakeClient:
             self.broken_off += 1
             raise
 
-    async def draw(self, request: Draw) -> AsyncIterator[DrawEvent]:
+    async def draw(self, request: Draw) -> AsyncGenerator[DrawEvent]:
         self.drawn.append(request)
         if self.refuses is not None:
             raise self.refuses
@@ -81,5 +92,6 @@ class FakeClient:
         yield Drawn(Image.new("RGB", (32, 32), (request.seed % 256, 0, 255)))
 
 
-def _words(prompt: Prompt, names: tuple[str, ...]) -> list[str]:
-    return [f"[{names[piece.concept]}]" if isinstance(piece, Rows) else piece for piece in prompt]
+def plain(prompt: Prompt, names: tuple[str, ...]) -> str:
+    """A prompt with `[name]` where rows of a concept stand."""
+    return "".join(f"[{names[piece.concept]}]" if isinstance(piece, Rows) else piece for piece in prompt)

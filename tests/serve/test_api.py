@@ -7,13 +7,14 @@ import json
 import numpy as np
 import pytest
 from conftest import Person
-from fake_client import FakeClient
+from fake_client import FakeClient, plain
 from PIL import Image
 
-from serve.client import Busy, TooLate, Unavailable
+from serve.client import Unavailable
 from serve.folder import Users
 from serve.training import NoTrainer
 from unictokens.concepts.prompt import Rows
+from unictokens.errors import Busy, TimedOut
 
 
 def png(size: tuple[int, int] = (40, 30), colour: object = "red", mode: str = "RGB", kind: str = "PNG") -> bytes:
@@ -47,18 +48,18 @@ def test_models_are_the_backbone_and_the_callers_concepts(ada: Person, bob: Pers
 def test_names_become_rows_and_introduce_the_concept(ada: Person, give, fake: FakeClient) -> None:
     concept = give(ada, "bo")
     reply = ada.ask("Is <bo> here? <kai> <token_3> <|soi|>").json()
-    assert reply["choices"][0]["message"]["content"].startswith("[bo]  is  [bo]")
+    assert reply["choices"][0]["message"]["content"].startswith("[bo] is [bo].\nIs [bo] here?")
     assert reply["usage"]["total_tokens"] > reply["usage"]["prompt_tokens"] > 0
     (asked,) = fake.asked
     assert asked.names == ("bo",) and asked.concepts[0].concept == concept.id
-    assert isinstance(asked.prompt[-1], str) and asked.prompt[-1].endswith(" here? <kai> <token_3> <|soi|>")
+    assert asked.turns[0].question[-1] == " here? <kai> <token_3> <|soi|>"
     assert asked.decoding.top_k == 1
 
 
 def test_a_concept_can_be_the_model(ada: Person, give, fake: FakeClient) -> None:
     give(ada, "bo")
     assert ada.ask("What colour?", model="bo").status_code == 200
-    assert fake.asked[0].names == ("bo",) and isinstance(fake.asked[0].prompt[0], Rows)
+    assert fake.asked[0].names == ("bo",) and isinstance(fake.asked[0].turns[0].question[0], Rows)
     body = {"prompt": "at the beach", "model": "bo"}
     assert ada.post("/v1/images/generations", json=body).status_code == 200
     assert any(isinstance(piece, Rows) for piece in fake.drawn[0].prompt)
@@ -73,8 +74,10 @@ def test_conversations_keep_their_turns(ada: Person, give, fake: FakeClient) -> 
         {"role": "user", "content": [{"type": "text", "text": "And <miru>?"}]},
     ]
     said = ada.post("/v1/chat/completions", json={"model": "fake", "messages": messages}).json()
-    text = said["choices"][0]["message"]["content"]
-    assert "Be brief.\nWho is  [bo] ? ASSISTANT:  [bo]  is a dog. USER: And  [miru] ?" in text
+    first, second = (plain(turn.question, ("bo", "miru")) for turn in fake.asked[0].turns)
+    assert first.endswith("[bo][bo].\n[miru] is [miru].\nBe brief.\nWho is [bo]?") or "Be brief.\nWho is [bo]?" in first
+    assert plain(fake.asked[0].turns[0].answer, ("bo", "miru")) == "[bo] is a dog." and second == "And [miru]?"
+    assert said["choices"][0]["message"]["content"] == "And [miru]?"
     assert fake.asked[0].names == ("bo", "miru")
     for wrong in (messages[2:], messages[:3]):
         answer = ada.post("/v1/chat/completions", json={"model": "fake", "messages": wrong})
@@ -110,9 +113,9 @@ def test_streams_that_fail_end_with_an_error(ada: Person, fake: FakeClient, capl
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
-        (Busy(3.0), 429, "server_busy"),
-        (TooLate("too long"), 504, "deadline_exceeded"),
-        (Unavailable("x@1", "its rows are damaged"), 503, "concept_unavailable"),
+        (Busy("busy", 3.0), 429, "server_busy"),
+        (TimedOut("too long"), 504, "deadline_exceeded"),
+        (Unavailable("its rows are damaged"), 503, "concept_unavailable"),
         (RuntimeError("boom"), 500, "server_error"),
     ],
 )
