@@ -14,7 +14,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -62,6 +62,14 @@ RUN_LEASE = "lane"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
+class Afterwards(Protocol):
+    """Something that is done with a published run where its backbone is loaded, such as an examination."""
+
+    def __call__(self, engine: Engine, plan: RunPlan) -> None:
+        """May be called twice. Raises what the run is to fail with."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class LaneSettings:
     """What a lane works with.
@@ -73,6 +81,7 @@ class LaneSettings:
     gpus      GPUs of each of its processes, 0 or 1
     stall     seconds of standing still after which it ends itself
     tracking  where the job's entry is, for those nested in it
+    afterwards  what it does for a run when it is published, before it says so
     """
 
     name: str
@@ -86,6 +95,7 @@ class LaneSettings:
     gpus: int
     stall: float
     tracking: Tracked
+    afterwards: Afterwards | None = None
 
     @property
     def log_file(self) -> Path:
@@ -279,6 +289,8 @@ class _Desk:
             return
         try:
             learned = learning.finish(lambda: self._heart.confirm(ticket))
+            if learned.version is not None:
+                self._after(learning.plan)
         except Withdrawn as error:
             self._withdraw(learning, ticket, error)
             return
@@ -307,6 +319,7 @@ class _Desk:
             self._heart.carry(ticket, lease)
             version = published_version(output, plan, self._engine.backbone.info.fingerprint)
             if version is not None:
+                self._after(plan)
                 self._heart.drop(ticket)
                 self._tell(self._queue.finish, ticket, _published(plan, version))
                 log.info("run '%s' is published already", plan.name)
@@ -337,6 +350,11 @@ class _Desk:
     def _tracker(self, plan: RunPlan) -> Tracker:
         tags = {"kind": "concept", "concept": plan.concept, "lane": self._settings.name}
         return self._settings.tracking.tracker(plan.name, tags, Output(self._settings.output).run_folder(plan.name))
+
+    def _after(self, plan: RunPlan) -> None:
+        if self._settings.afterwards is not None:
+            self._settings.afterwards(self._engine, plan)
+            self._heart.moved()
 
     def _withdraw(self, learning: Learning, ticket: Ticket, reason: Exception) -> None:
         log.warning("%s", reason)

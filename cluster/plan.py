@@ -43,16 +43,22 @@ class JobPlan:
     """What a job will do: `runs` to train; what needs no training (`skipped`) or permits none (`refused`).
 
     concepts  all of them in the order asked for
+    called    its name, where that is not to follow from its runs
+    more      how many runs may be added while it works (see `cluster.sweeping`)
     """
 
     concepts: tuple[str, ...]
     runs: tuple[RunPlan, ...]
     skipped: tuple[Skipped, ...] = ()
     refused: tuple[Refused, ...] = ()
+    called: str = ""
+    more: int = 0
 
     @property
     def name(self) -> str:
         """A stable name: the same concepts, settings and data give the same job, finished or not."""
+        if self.called:
+            return self.called
         names = sorted([run.name for run in self.runs] + [skip.plan.name for skip in self.skipped])
         refused = sorted(refusal.concept for refusal in self.refused)
         return f"job-{hashlib.sha256(' '.join([*names, *refused]).encode()).hexdigest()[:12]}"

@@ -24,6 +24,8 @@ def write_plan(path: Path, plan: JobPlan) -> None:
         "skipped": encode_runs([skip.plan for skip in plan.skipped]),
         "versions": [skip.version for skip in plan.skipped],
         "refused": [[refusal.concept, refusal.reason] for refusal in plan.refused],
+        "called": plan.called,
+        "more": plan.more,
     }
     write_bytes(path, (json.dumps(values, ensure_ascii=False) + "\n").encode())
 
@@ -38,6 +40,8 @@ def read_plan(path: Path) -> JobPlan:
             decode_runs(values["runs"]),
             tuple(Skipped(run, version) for run, version in zip(skipped, values["versions"], strict=True)),
             tuple(Refused(concept, reason) for concept, reason in values["refused"]),
+            str(values["called"]),
+            int(values["more"]),
         )
     except OSError as error:
         raise storage_error(error, path, "read") from error

@@ -53,11 +53,13 @@ class ExaminerSettings:
 class Examiner:
     """Loads when first asked; `sit` never raises for what an examination's own data, rows or disk refuse."""
 
-    def __init__(self, settings: ExaminerSettings) -> None:
+    def __init__(self, settings: ExaminerSettings, backbone: Backbone | None = None) -> None:
+        """backbone  one that is loaded already, in place of the settings' own"""
         torch.set_num_threads(settings.cpus)
         self._settings = settings
         self._device = "cuda" if settings.gpus else "cpu"
         self._opened: dict[Looks, Encoders] = {}
+        self._given = backbone
 
     def sit(self, task: ExamTask) -> str:
         """Hold an examination or go on with it; "" when it is complete, else the reason, in one line."""
@@ -121,6 +123,8 @@ class Examiner:
 
     @cached_property
     def _backbone(self) -> Backbone:
+        if self._given is not None:
+            return self._given
         engine = self._settings.engine
         return load_backbone(
             engine.backbone, device=self._device, answer_start=engine.answer_start, precision=engine.precision

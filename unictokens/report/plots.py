@@ -1,4 +1,4 @@
-"""Plots of reproduced tables as PNG files; the only file that imports matplotlib."""
+"""Plots of reproduced tables as PNG files. Only this file and `sweep_plots` import matplotlib."""
 
 import io
 from collections.abc import Sequence
