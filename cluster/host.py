@@ -94,8 +94,9 @@ def heard(reference: Any, timeout: float | None = None) -> Any:
 
 
 def _connect(ray: Any) -> None:
-    # Workers of a cluster know nothing of this process's environment.
-    environment = {"env_vars": {name: os.environ[name] for name in RAY_ENVIRONMENT}}
+    # Workers of a cluster know nothing of this process's environment; those of a submitted job know what came with it.
+    submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    environment = None if submitted else {"env_vars": {name: os.environ[name] for name in RAY_ENVIRONMENT}}
     address = os.environ[ADDRESS]
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)

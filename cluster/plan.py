@@ -12,11 +12,10 @@ from pathlib import Path
 
 from unictokens.backbones.showo.config import read_json
 from unictokens.backbones.showo.places import locate
-from unictokens.config import RunConfig
+from unictokens.config import RunConfig, config_hash
 from unictokens.data.catalog import Catalog
-from unictokens.data.records import ConceptRecord
 from unictokens.errors import ConfigError, DataError, StorageError
-from unictokens.learn import Output, RunPlan, plan_run, published_version
+from unictokens.learn import Output, RunPlan, plan_known, published_version
 from unictokens.training.branch import Branch, common_stages
 
 log = logging.getLogger(__name__)
@@ -114,11 +113,12 @@ def expected_fingerprint(backbone: str) -> str:
 
 
 class _Known:
-    """Records and digests of concepts, each read once; concepts that cannot be read."""
+    """Digests of concepts, each read once (what they say is not kept: there may be 100,000); concepts that cannot be read."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._read: dict[str, tuple[ConceptRecord, str]] = {}
+        self._digests: dict[str, str] = {}
+        self._hashes: dict[int, tuple[RunConfig, str]] = {}
         self.refused: dict[str, Refused] = {}
 
     def plan(self, concept: str, config: RunConfig) -> RunPlan | None:
@@ -126,15 +126,19 @@ class _Known:
         if concept in self.refused:
             return None
         try:
-            if concept not in self._read:
-                record = self._catalog.concept(concept)
-                self._read[concept] = (record, record.digest())
+            if concept not in self._digests:
+                self._digests[concept] = self._catalog.concept(concept).digest()
         except (DataError, StorageError) as error:
             log.warning("concept '%s' is left out: %s", concept, error)
             self.refused[concept] = Refused(concept, str(error))
             return None
-        record, digest = self._read[concept]
-        return plan_run(record, config, digest)
+        return plan_known(concept, self._digests[concept], config, self._hash(config))
+
+    def _hash(self, config: RunConfig) -> str:
+        # The configuration is kept beside its hash, so that no other can get its identity.
+        if id(config) not in self._hashes:
+            self._hashes[id(config)] = (config, config_hash(config))
+        return self._hashes[id(config)][1]
 
 
 def _branch(plan: RunPlan, alike: Sequence[RunPlan]) -> Branch | None:

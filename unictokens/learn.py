@@ -63,16 +63,23 @@ def plan_run(record: ConceptRecord, config: RunConfig, dataset_digest: str = "")
     dataset_digest  the record's, where it is known already
     Raises ConfigError for settings that the method cannot follow, StorageError for an unreadable picture.
     """
+    return plan_known(record.name, dataset_digest or record.digest(), config, config_hash(config))
+
+
+def plan_known(concept: str, dataset_digest: str, config: RunConfig, settings: str) -> RunPlan:
+    """The run that teaches a concept whose data and configuration (hash `settings`) are known by their digests already.
+
+    Raises ConfigError for settings that the method cannot follow.
+    """
     method: Method = resolve(METHODS, config.method, "method")()
     stages = tuple((stage.name, stage.config.epochs) for stage in method.stages(config))
-    settings, data = config_hash(config), dataset_digest or record.digest()
-    digest = hashlib.sha256(f"{record.name} {settings} {data}".encode()).hexdigest()[:HASH_DIGITS]
+    digest = hashlib.sha256(f"{concept} {settings} {dataset_digest}".encode()).hexdigest()[:HASH_DIGITS]
     return RunPlan(
-        name=f"{record.name[: 63 - HASH_DIGITS]}-{digest}",
-        concept=record.name,
+        name=f"{concept[: 63 - HASH_DIGITS]}-{digest}",
+        concept=concept,
         config=config,
         config_hash=settings,
-        dataset_digest=data,
+        dataset_digest=dataset_digest,
         stages=stages,
     )
 

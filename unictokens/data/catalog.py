@@ -5,6 +5,7 @@ concept is refused when it is asked for and does not stand in the way of the oth
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from unictokens.concepts.names import check_name
@@ -35,13 +36,15 @@ class Catalog:
             names = folder.folders("concept/train")
         if not names:
             raise DataError(f"dataset '{root}' has no concepts: put photos and info.json into concept/train/<name>/")
+        seen: set[str] = set()
         for at, name in enumerate(names):
             try:
                 check_name(name)
             except ConceptError as error:
                 raise DataError(f"dataset '{root}', concept {at}: {error}") from error
-            if name in names[:at]:
+            if name in seen:
                 raise DataError(f"'{root / 'concepts_list.json'}': item {at} is {shown(name)} again: name it once")
+            seen.add(name)
         return cls(folder, names)
 
     @property
@@ -116,8 +119,12 @@ class Catalog:
             raise DataError(f"'{self.root / path}' has no prompts under '{kind}': add them, or delete the file")
         return tuple(by_kind[kind])
 
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.names)
+
     def _require(self, name: str) -> None:
-        if name not in self.names:
+        if name not in self._known:
             known = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
             raise DataError(f"dataset '{self.root}' has no concept {shown(name)}: choose from {known}")
 

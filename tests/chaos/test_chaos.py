@@ -1,0 +1,90 @@
+"""Chaos: whatever is killed, the job completes, every concept is published once, and with the bytes of an undisturbed job.
+
+A short version of `python tests/chaos/run.py`. Covered here: F1 (a worker killed within an epoch), F2 and F3 (a node that
+says it will go, and goes), F5 (a Train controller killed, and the queue's actor), F6 and F8 (the driver killed, or told to end, and
+continued by the job's name), F16 (a second driver of a living job is refused). Elsewhere: F9 in tests/cluster/test_heart.py and
+test_lanes.py, F17 in test_lease.py, F31 in test_queue.py and tests/training/test_pack.py.
+"""
+
+import random
+import signal
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from chaos_killer import Killer
+from chaos_outcome import finished, repeated_epochs, same_rows, versions
+from chaos_world import Driver, world
+
+from cluster.__main__ import main
+from unictokens.learn import Output
+
+pytestmark = [pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"), pytest.mark.ray]
+
+NAMES = ("bo", "miru", "tavo")
+SECONDS = 600.0
+"""For one step of the story on a machine that is busy with others."""
+
+
+def test_whatever_is_killed_the_job_ends_as_if_nothing_had_been(
+    toyland: Path,
+    tiny_base: Path,
+    short_settings: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from unictokens.cli.main import main as alone
+
+    base = ["--config", "demo", "--backbone", str(tiny_base), "--set", *short_settings]
+    base += [f"stages.{stage}.epochs=12" for stage in ("warmup", "bootstrap", "deepen")]
+    options = ["--data", str(toyland), "--concepts", ",".join(NAMES), "--pack", "1", "--tracking-uri", "off", *base]
+    out = tmp_path / "out"
+    with world(nodes=2) as cluster:
+        driver = Driver(cluster, out, options)
+        killer = Killer(cluster, driver, random.Random(0))
+
+        def epochs() -> int:
+            """Epochs that are saved, all runs together."""
+            return sum(len(path.read_text().splitlines()) for path in (out / "runs").glob("*/history.jsonl"))
+
+        def strike(kind: str) -> None:
+            before = epochs()
+            killer.strike_after(kind, lambda: epochs() > before, SECONDS)
+
+        strike("worker")
+        strike("queue")
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        assert main(["train", "--out", str(out), *options, "--resume"]) == 2, "a second driver is refused"
+        assert "is being driven by" in capsys.readouterr().err and driver.code() is None
+        driver.signal(signal.SIGTERM)
+        assert driver.wait(SECONDS) == 130, driver.said()
+        driver.resume()
+        strike("lane")
+        strike("driver")
+        strike("drain")
+        assert killer.rage((1e9, 1e9), SECONDS) == 0, driver.said()
+        leftovers = cluster.leftovers(30.0)
+    print(driver.said())
+    assert killer.done == ["worker", "queue", "lane", "driver", "drain"] and driver.starts == 3
+    assert versions(out) == dict.fromkeys(NAMES, 1)
+    assert set(finished(out).values()) == {"finished"}
+    assert not leftovers
+    assert max(repeated_epochs(out).values()) <= 1
+    reference = tmp_path / "alone"
+    for name in NAMES:
+        command = [
+            "train",
+            "--data",
+            str(toyland),
+            "--concept",
+            name,
+            "--out",
+            str(reference),
+            "--device",
+            "cpu",
+            *base,
+        ]
+        assert alone(command) == 0
+    assert same_rows(out, reference) == dict.fromkeys(NAMES, True)
+    assert not list(Output(out).root.glob("runs/*/checkpoints/damaged-*"))
