@@ -42,6 +42,7 @@ CLIENT_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 FOR_EVER = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "INVALID_STATE"}
@@ -71,7 +72,7 @@ class MlflowServer:
         self._uri = uri
         self._experiment = ""
         try:
-            self._client: Any = MlflowClient(uri)
+            self._client: Any = MlflowClient(uri, uri)
         except ModuleNotFoundError as error:
             raise DependencyError(
                 f"tracking at '{shown(uri)}' needs the library '{error.name}': pip install 'unictokens[postgres]'"

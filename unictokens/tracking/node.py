@@ -1,14 +1,15 @@
 """The uploader beside the processes that train: one process per node, started by whoever trains there, gone with them.
 
 Training never shares an interpreter with a tracking server's client: it writes files, and this process reads them. Every
-lane and every driver keeps an `Uploading`, which sees a few times a minute whether the node (for a database file, which has
-one writer at a time: the job) has an uploader, and starts one where it has none. So machines that come and go need nobody's
-attention, and an uploader that was killed is replaced. They agree by a lock file; should two run, no event is sent twice.
+lane and every driver keeps an `Uploading`, which sees every few seconds whether the node (for a database file, which has one
+writer at a time: the output folder) has an uploader, and starts one where it has none. So machines that come and go need
+nobody's attention, and an uploader that was killed is replaced. They agree by a lock file; should two run, no event is sent twice.
 """
 
 import json
 import logging
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -49,6 +50,7 @@ class Uploading:
         self._root = root.absolute()
         self._uri = uri
         self._process: subprocess.Popen[str] | None = None
+        self._talking = threading.Lock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -69,9 +71,10 @@ class Uploading:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        if self._process is not None:
-            _end(self._process)
-            self._process = None
+        with self._talking:
+            if self._process is not None:
+                _end(self._process)
+                self._process = None
 
     def check(self, keys: Sequence[str] = ()) -> None:
         """See that the server answers, by sending what these folders have.
@@ -79,18 +82,18 @@ class Uploading:
         Raises Away or Refused with its words, DependencyError without its client library.
         """
         if self._uri is not None:
-            _ask(self._root, self._uri, "check", {"keys": list(keys)}, CHECK_SECONDS)
+            self._ask({"task": "check", "keys": list(keys)}, CHECK_SECONDS)
 
     def drain(self, seconds: float, aliases: Mapping[str, Mapping[str, int]]) -> Left:
         """Send all that waits, and the aliases of concepts, for at most so long; returns what is left then.
 
-        Raises nothing: the files are still there.
+        Raises nothing that the server or its client is to blame for: the files are still there.
         """
         if self._uri is None:
             return Left()
-        request = {"seconds": seconds, "aliases": {name: dict(numbers) for name, numbers in aliases.items()}}
+        numbers = {name: dict(versions) for name, versions in aliases.items()}
         try:
-            return Left(**_ask(self._root, self._uri, "drain", request, seconds + CHECK_SECONDS))
+            return Left(**self._ask({"task": "drain", "seconds": seconds, "aliases": numbers}, seconds + CHECK_SECONDS))
         except UniCTokensError as error:
             spools = Spools(self._root)
             left = spools.left(self._uri, [key for key, _ in spools.waiting()])
@@ -98,21 +101,47 @@ class Uploading:
 
     def _look_after(self) -> None:
         while not self._over.is_set():
-            try:
-                self._see_to_it()
-            except (OSError, StorageError) as error:
-                log.warning("no uploader could be started beside this process: %s", error)
+            if self._talking.acquire(blocking=False):
+                try:
+                    self._see_to_it()
+                except (OSError, StorageError) as error:
+                    log.warning("no uploader could be started beside this process: %s", error)
+                finally:
+                    self._talking.release()
             self._over.wait(LOOK_SECONDS)
 
     def _see_to_it(self) -> None:
+        assert self._uri is not None
         if self._process is not None and self._process.poll() is None:
             return
-        self._process = None
-        assert self._uri is not None
         with locked(election(self._root, self._uri)) as free:
             pass
         if free:
-            self._process = _start(self._root, self._uri, "follow", {})
+            self._process = _start(self._root, self._uri)
+
+    def _ask(self, request: dict[str, object], seconds: float) -> dict[str, Any]:
+        """Ask the process, and a new one where there is none or it has just ended."""
+        assert self._uri is not None
+        with self._talking:
+            for _ in range(2):
+                process = self._process
+                try:
+                    if process is None or process.poll() is not None:
+                        process = self._process = _start(self._root, self._uri)
+                    answer = _talk(process, request, seconds)
+                except TimeoutError as error:
+                    raise Away(
+                        f"'{shown(self._uri)}' did not answer within {seconds:.0f} s: start the server"
+                    ) from error
+                except OSError as error:
+                    raise StorageError(f"no uploader can be asked ({error}): see '{self._root / TRACKING}'") from error
+                if answer is not None:
+                    break
+            else:
+                raise StorageError(f"the uploader ended without a word: see its log in '{self._root / TRACKING}'")
+        if "error" in answer:
+            raise ERRORS.get(answer["kind"], StorageError)(answer["error"])
+        return answer
 
 
 def left_words(left: Left, root: Path, uri: str) -> str:
@@ -125,7 +154,7 @@ def left_words(left: Left, root: Path, uri: str) -> str:
     )
 
 
-def _start(root: Path, uri: str, task: str, request: dict[str, object]) -> subprocess.Popen[str]:
+def _start(root: Path, uri: str) -> subprocess.Popen[str]:
     """Begin the process; it ends when this one does, because its standard input ends."""
     log_file = root / TRACKING / f"uploader-{socket.gethostname()}.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -145,35 +174,37 @@ def _start(root: Path, uri: str, task: str, request: dict[str, object]) -> subpr
             env=environment,
             start_new_session=True,  # Ctrl-C belongs to the job
         )
-    assert process.stdin is not None
-    process.stdin.write(json.dumps({"task": task, "root": str(root), "uri": uri, **request}) + "\n")
-    process.stdin.flush()
+    _write(process, {"root": str(root), "uri": uri})
     return process
 
 
-def _ask(root: Path, uri: str, task: str, request: dict[str, object], seconds: float) -> dict[str, Any]:
+def _talk(process: subprocess.Popen[str], request: dict[str, object], seconds: float) -> dict[str, Any] | None:
+    """The answer to a request, None when the process ended instead. Raises TimeoutError, OSError."""
+    assert process.stdout is not None
+    _write(process, request)
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
+    if not ready:
+        raise TimeoutError
+    line = process.stdout.readline()
+    return json.loads(line) if line else None
+
+
+def _write(process: subprocess.Popen[str], line: dict[str, object]) -> None:
+    assert process.stdin is not None
     try:
-        process = _start(root, uri, task, request)
-    except OSError as error:
-        raise StorageError(f"no uploader can be started ({error}): check '{root / TRACKING}'") from error
-    try:
-        said, _ = process.communicate(timeout=seconds)
-        answer = json.loads(said)
-    except subprocess.TimeoutExpired as error:
-        raise StorageError(f"'{shown(uri)}' did not answer within {seconds:.0f} s: start the server") from error
-    except ValueError as error:
-        raise StorageError(f"the uploader ended without a word: see '{root / TRACKING}'") from error
-    finally:
-        _end(process)
-    if "error" in answer:
-        raise ERRORS.get(answer["kind"], StorageError)(answer["error"])
-    return answer
+        process.stdin.write(json.dumps(line) + "\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        process.wait()  # it ended; whoever waits for its answer sees that
 
 
 def _end(process: subprocess.Popen[str]) -> None:
     for pipe in (process.stdin, process.stdout):
-        if pipe is not None and not pipe.closed:
-            pipe.close()
+        try:
+            if pipe is not None:
+                pipe.close()
+        except BrokenPipeError:
+            continue  # what could not be said to a process that has ended
     try:
         process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
