@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from cluster.folder import DRIVER, JobFolder
 from cluster.host import elsewhere, heard, ray_session
 from cluster.interrupts import Interrupts, caught
 from cluster.keeper import Bulletin, Keeper, prepare
-from cluster.lane import LaneLost, LaneSettings, run_lane
+from cluster.lane import Afterwards, LaneLost, LaneSettings, run_lane
 from cluster.lanes import LanePool, Limits
 from cluster.lease import Lease, Owner, Renewal, Watch, take_lease
 from cluster.nodes import LaneShape, Node, living, room
@@ -55,6 +56,7 @@ class JobSettings:
     timeout    seconds for which a job goes on with fewer than `min_lanes`
     above      the tracked entries that the job's own is nested in
     track_later  begin even where the tracking server does not answer
+    afterwards  what lanes do for a run when it is published, before they say so
     """
 
     data: Path
@@ -69,6 +71,7 @@ class JobSettings:
     tracking_uri: str | None = None
     track_later: bool = False
     above: tuple[Ancestor, ...] = ()
+    afterwards: Afterwards | None = None
 
     def check(self) -> None:
         """Raises ConfigError for numbers that contradict each other."""
@@ -109,17 +112,20 @@ class View:
 Watcher = Callable[[View], None]
 """Is told how the job goes a few times a second."""
 
+Feeder = Callable[[Any, Any], AbstractContextManager[None]]
+"""Opened with Ray and the queue (a Ray actor of `Keeper`) before there are lanes, closed when there are none: who adds runs meanwhile."""
 
-def run_job(plan: JobPlan, settings: JobSettings, watch: Watcher) -> Summary:
+
+def run_job(plan: JobPlan, settings: JobSettings, watch: Watcher, feed: Feeder | None = None) -> Summary:
     """Do what `plan` says and write `summary.json`; one concept's failure does not stop the others.
 
-    Without runs to train Ray is not started. An unfinished job of the same name is continued. On SIGINT or SIGTERM running runs
-    end after their epoch; a second one ends everything at once (what is saved stays).
+    Without runs to train, and without a `feed` that may bring some, Ray is not started. An unfinished job of the same name is
+    continued. On SIGINT or SIGTERM running runs end after their epoch; a second one ends everything at once (what is saved stays).
     Raises ConfigError for impossible lanes, ClusterError for a cluster without room and for a job that somebody else drives,
     StorageError for a tracking address or folder that does not answer, CheckpointError for a backbone that does not load.
     """
     settings.check()
-    if not plan.runs:
+    if not plan.runs and feed is None:
         summary = summarise(plan, (), 0.0)
         write_summary(summary, settings.output)
         return summary
@@ -127,7 +133,7 @@ def run_job(plan: JobPlan, settings: JobSettings, watch: Watcher) -> Summary:
     with driving(folder):
         planned, _ = prepare(folder, plan)
         folder.write_asked(_asked(settings))
-        return _drive(folder, planned, settings, watch)
+        return _drive(folder, planned, settings, watch, feed)
 
 
 def resume_job(name: str, settings: JobSettings, watch: Watcher) -> Summary:
@@ -168,14 +174,16 @@ def driving(folder: JobFolder) -> Renewal:
         time.sleep(POLL_SECONDS)
 
 
-def _drive(folder: JobFolder, plan: JobPlan, settings: JobSettings, watch: Watcher) -> Summary:
+def _drive(
+    folder: JobFolder, plan: JobPlan, settings: JobSettings, watch: Watcher, feed: Feeder | None = None
+) -> Summary:
     started = time.monotonic()
     note_sent_as(folder)
     tracking = _open_tracking(plan, settings)
     status: Status = "failed"
     aliases: dict[str, dict[str, int]] = {}
     try:
-        statuses = _train(folder, plan, settings, tracking.inner, watch)
+        statuses = _train(folder, plan, settings, tracking.inner, watch, feed)
         summary = summarise(plan, statuses, time.monotonic() - started)
         write_summary(summary, folder.path)
         path = write_summary(summary, settings.output)
@@ -189,7 +197,7 @@ def _drive(folder: JobFolder, plan: JobPlan, settings: JobSettings, watch: Watch
 
 
 def _train(
-    folder: JobFolder, plan: JobPlan, settings: JobSettings, tracking: Tracked, watch: Watcher
+    folder: JobFolder, plan: JobPlan, settings: JobSettings, tracking: Tracked, watch: Watcher, feed: Feeder | None
 ) -> Sequence[RunStatus]:
     with ray_session() as ray, caught() as interrupts:
         shape, limits = lane_shape(plan, settings, living(ray))
@@ -205,6 +213,7 @@ def _train(
             gpus=shape.gpus,
             stall=settings.stall,
             tracking=tracking,
+            afterwards=settings.afterwards,
         )
         # Beside the driver: with it everything goes, and no other node takes the queue along.
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
@@ -217,7 +226,8 @@ def _train(
         )
         driver = _Driver(ray, folder, keeper, LanePool(RayLanes(ray, keeper, lanes), limits), shape, interrupts, watch)
         try:
-            driver.follow()
+            with nullcontext() if feed is None else feed(ray, keeper):
+                driver.follow()
             return heard(keeper.statuses.remote())
         finally:
             if elsewhere():
@@ -260,7 +270,7 @@ class _Driver:
     looked: float = -math.inf
     wanted: int = 0
     known: dict[str, RunStatus] = field(default_factory=dict)
-    since: float = field(default_factory=time.time)
+    since: float = 0.0
     begun_with: float | None = None
 
     def follow(self) -> None:
@@ -297,7 +307,8 @@ class _Driver:
             self.pool.progress()
         self.known.update((status.name, status) for status in bulletin.changed)
         self.version = bulletin.version
-        self.begun_with = bulletin.done if self.begun_with is None else self.begun_with
+        if self.begun_with is None and bulletin.lanes:  # what came before was starting up
+            self.since, self.begun_with = time.time(), bulletin.done
         total = sum(bulletin.counts.values())
         self.watch(View(total, bulletin.done, bulletin.counts, bulletin.changed))
         return bulletin
@@ -336,7 +347,7 @@ class _Driver:
         ]
         values = {"time": time.time(), "done": round(bulletin.done, 4), "counts": dict(bulletin.counts), "lanes": lanes}
         # From these follows the pace of this driver.
-        self.folder.write_lanes({**values, "since": self.since, "begun_with": round(self.begun_with or 0.0, 4)})
+        self.folder.write_lanes({**values, "since": self.since, "begun_with": self.begun_with})
 
 
 def _further(before: RunStatus | None, now: RunStatus) -> bool:
@@ -362,7 +373,7 @@ def lane_count(wanted: int, processes: int, runs: int, cpus: int, gpus: int) -> 
 def lane_shape(plan: JobPlan, settings: JobSettings, nodes: Sequence[Node]) -> tuple[LaneShape, Limits]:
     """What each lane of a job takes, and how many there may be. Raises ConfigError for lanes that this machine has no room for."""
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
-    processes, runs = settings.engine.processes, len(plan.runs)
+    processes, runs = settings.engine.processes, len(plan.runs) + plan.more
     most = settings.lanes or settings.max_lanes
     if elsewhere():  # which may grow: what does not fit now is waited for
         now = max(1, (gpus or cpus) // processes)
@@ -383,7 +394,9 @@ def lane_shape(plan: JobPlan, settings: JobSettings, nodes: Sequence[Node]) -> t
 
 
 def _asked(settings: JobSettings) -> dict[str, Any]:
-    values = {key: value for key, value in vars(settings).items() if key not in ("output", "engine", "above")}
+    values = {
+        key: value for key, value in vars(settings).items() if key not in ("output", "engine", "above", "afterwards")
+    }
     return {
         **values,
         "data": str(settings.data),
