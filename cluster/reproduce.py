@@ -37,6 +37,7 @@ from unictokens.data.catalog import Catalog
 from unictokens.data.toyland.writer import write_dataset
 from unictokens.errors import ConfigError
 from unictokens.report.findings import Findings
+from unictokens.storage.base import local_folder
 from unictokens.tracking.address import OFF, shown, sqlite_uri
 from unictokens.tracking.base import Status
 from unictokens.tracking.tracked import Tracked, TrackedEntry
@@ -51,7 +52,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="dataset folder (Toyland, written into OUT/data)")
     parser.add_argument("--concepts", default="all", help="all, or names with commas (all)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each concept and variant, seeds from 0 (3)")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"output folder ({OUT})")
+    parser.add_argument("--out", type=local_folder, default=OUT, help=f"output folder ({OUT})")
     parser.add_argument("--lanes", type=int, default=0, help="workers (one per GPU; without, one per core, at most 4)")
     parser.add_argument("--pack", type=int, default=WIDTH, help=f"runs that a worker trains together ({WIDTH})")
     parser.add_argument(

@@ -28,6 +28,7 @@ from unictokens.config import RunConfig, to_dict
 from unictokens.data.catalog import Catalog
 from unictokens.errors import ConfigError
 from unictokens.evaluation.exam import EXAMS, exam_for
+from unictokens.storage.base import local_folder
 from unictokens.tracking.address import OFF, sqlite_uri
 from unictokens.training.run import flat
 
@@ -61,7 +62,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dino", type=Path, metavar="DIR", help="as in evaluate")
     parser.add_argument("--faces", type=Path, metavar="DIR", help="as in evaluate")
     parser.add_argument("--name", default="", help="of the sweep (made of what is asked)")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"output folder ({OUT})")
+    parser.add_argument("--out", type=local_folder, default=OUT, help=f"output folder ({OUT})")
     parser.add_argument("--resume", action="store_true", help="go on with a sweep that was begun before")
     parser.add_argument("--lanes", type=int, default=0, help="workers (one per GPU; without, one per core, at most 4)")
     parser.add_argument("--pack", type=int, default=WIDTH, help=f"runs that a worker trains together ({WIDTH})")

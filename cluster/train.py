@@ -30,6 +30,7 @@ from unictokens.data.catalog import Catalog
 from unictokens.errors import ConfigError
 from unictokens.learn import Output
 from unictokens.report.job import write_report
+from unictokens.storage.base import local_folder
 from unictokens.tracking.address import OFF, shown, sqlite_uri
 
 SHOWN_BARS = 12
@@ -41,7 +42,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Options of `train`."""
     parser.add_argument("--data", type=Path, help="dataset folder")
     parser.add_argument("--concepts", default="all", help="all, or names with commas (all)")
-    parser.add_argument("--out", type=Path, default=OUT, help="output folder (out)")
+    parser.add_argument("--out", type=local_folder, default=OUT, help="output folder, on a path that all nodes share (out)")
     parser.add_argument(
         "--resume",
         nargs="?",

@@ -11,6 +11,7 @@ from cluster.submit import JOB, Attempt, JobServer, add_address, connect
 from unictokens.atomic import storage_error, write_bytes
 from unictokens.cli.options import OUT
 from unictokens.errors import ConfigError
+from unictokens.storage.base import local_folder
 
 SENT_AS = "sent-as"
 """File in a job's folder: the name it was sent under."""
@@ -21,7 +22,7 @@ RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 def add_job(parser: argparse.ArgumentParser) -> None:
     """JOB, --out, --address: read by `here` or `there`."""
     parser.add_argument("job", nargs="?", default="", metavar="JOB", help="name of a job (the one started last)")
-    parser.add_argument("--out", type=Path, default=OUT, help="output folder of the job (out)")
+    parser.add_argument("--out", type=local_folder, default=OUT, help="output folder of the job (out)")
     add_address(parser, "for a job that was sent to a cluster")
 
 
