@@ -70,4 +70,7 @@ def _on_cluster(arguments: argparse.Namespace) -> int:
         server.stop(attempt.id)
         print(f"{attempt.id}: its driver was ended")
         return OK
-    return ask(server, words_for("cancel", attempt, *(["--wait"] if arguments.wait else [])), print)
+    code = ask(server, words_for("cancel", attempt), print)
+    while arguments.wait and not server.attempt(attempt.id).over:
+        time.sleep(LOOK_SECONDS)
+    return code

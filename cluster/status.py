@@ -31,6 +31,7 @@ STYLES: dict[JobState, str] = {
     "failed": "red",
     "finished": "green",
 }
+RUN_STYLES = {"failed": "red", "running": "green", "finished": "dim"}
 EXPLAINED: dict[JobState, str] = {
     "stopping": "concepts end after their epoch",
     "silent": "nothing was heard of its driver for {age:.0f} s; it may be dead",
@@ -119,6 +120,10 @@ def _live(console: Console, seen: Iterable[Snapshot], everything: bool) -> Snaps
 def render(snapshot: Snapshot, everything: bool = False) -> RenderableType:
     """The whole picture: a line about the job, a bar, lanes, concepts."""
     parts: list[RenderableType] = [_headline(snapshot), _bar(snapshot)]
+    if snapshot.state == "running" and not snapshot.lanes:
+        parts.append(
+            Text("no lane works yet: each takes some seconds to begin, and a machine that comes first minutes", "dim")
+        )
     if snapshot.lanes:
         parts.append(_lanes(snapshot.lanes, {run.name: run.concept for run in snapshot.runs}))
     parts.append(_runs(snapshot, everything))
@@ -168,18 +173,21 @@ def _runs(snapshot: Snapshot, everything: bool) -> Table:
     title = (
         "concepts" if len(chosen) == len(snapshot.runs) else f"{len(chosen)} of {len(snapshot.runs)} concepts (--all)"
     )
-    made = Table("concept", "state", "stage", "epoch", "losses", "lane", "tries", "", title=title)
-    for run in chosen:
-        made.add_row(
-            run.concept,
-            Text(run.state, style={"failed": "red", "running": "green", "finished": "dim"}.get(run.state, "")),
-            run.stage,
-            f"{run.epoch}/{run.epochs}" if run.epochs else "",
-            losses_text(run.losses),
-            run.lane if run.state == "running" else "",
-            str(run.attempts) if run.attempts > 1 else "",
-            Text(f"v{run.version}" if run.version else run.error),
-        )
+    columns: dict[str, list[str | Text]] = {
+        "concept": [run.concept for run in chosen],
+        "state": [Text(run.state, style=RUN_STYLES.get(run.state, "")) for run in chosen],
+        "stage": [run.stage for run in chosen],
+        "epoch": [f"{run.epoch}/{run.epochs}" if run.epochs else "" for run in chosen],
+        "losses": [losses_text(run.losses) for run in chosen],
+        "lane": [run.lane if run.state == "running" else "" for run in chosen],
+        "tries": [str(run.attempts) if run.attempts > 1 else "" for run in chosen],
+        "outcome": [Text(f"version {run.version}" if run.version else run.error) for run in chosen],
+    }
+    # What says nothing of any concept takes no place.
+    told = {name: cells for name, cells in columns.items() if any(str(cell) for cell in cells)}
+    made = Table(*told, title=title)
+    for cells in zip(*told.values(), strict=True):
+        made.add_row(*cells)
     return made
 
 

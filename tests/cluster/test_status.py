@@ -99,7 +99,7 @@ def test_a_job_under_way_is_shown_as_its_keeper_and_driver_wrote_it(folder: JobF
         "1 learned before",
         "2.0 GiB",
         "not finite",
-        "v1",
+        "version 1",
         "2/2",
         "generation 2.000",
         "no photos",
