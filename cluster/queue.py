@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from unictokens.learn import Learned, RunPlan
+from unictokens.training.branch import Branch
 from unictokens.training.session import Progress
 
 RunStateName = Literal["waiting", "running", "finished", "failed", "stopped"]
@@ -155,7 +156,7 @@ class RunQueue:
     def take(self, lane: str, ask: str) -> Answer:
         """The next run for `lane`; the same `ask` gets the same answer.
 
-        A run that begins at a stage of another one is ready once that one is over, however it ended.
+        A run that begins at a stage of another one is ready once that one has left the stage, or is over, however it ended.
         """
         if (name := self._asks.get(f"{lane} {ask}")) is not None:
             return Answer(self._handed(name), True)
@@ -336,9 +337,14 @@ class RunQueue:
             if status.state == "running":
                 self._hand(status)
 
+    def _passed(self, branch: Branch) -> bool:
+        """Whether the run that it begins at is over, or so far that the state to begin from is on disk."""
+        status, names = self._statuses[branch.run], [stage for stage, _ in self._plans[branch.run].stages]
+        return status.over or (status.stage in names and names.index(status.stage) >= branch.stages)
+
     def _queue(self, name: str, front: bool = False) -> None:
         branch = self._plans[name].branch
-        if branch is not None and branch.run in self._statuses and not self._statuses[branch.run].over:
+        if branch is not None and branch.run in self._statuses and not self._passed(branch):
             self._followers.setdefault(branch.run, []).append(name)
         elif self._statuses[name].strikes >= self._max_strikes - 1:
             self._alone.append(name)
@@ -388,6 +394,10 @@ class RunQueue:
         self._changed.pop(name, None)
         self._changed[name] = self._version
         self._done += _share(after) - _share(before)
+        if after.over or after.stage != before.stage:
+            for follower in self._followers.pop(name, ()):
+                if self._statuses[follower].state == "waiting":
+                    self._queue(follower)
         if after.state == before.state and after.lane == before.lane:
             return
         self._counts[before.state] -= 1
@@ -397,10 +407,6 @@ class RunQueue:
             self._asks.pop(f"{before.lane} {before.ask}", None)
         if after.state == "running":
             self._hand(after)
-        if after.over:
-            for follower in self._followers.pop(name, ()):
-                if self._statuses[follower].state == "waiting":
-                    self._queue(follower)
 
     def _hand(self, status: RunStatus) -> None:
         self._held.setdefault(status.lane, set()).add(status.name)

@@ -196,6 +196,19 @@ def test_a_run_waits_for_the_one_it_begins_at_however_that_ends() -> None:
     assert got(elsewhere, "a")
 
 
+def test_a_run_begins_as_soon_as_the_other_one_has_left_the_stage() -> None:
+    parent, other = runs(2)
+    queue = RunQueue([parent, replace(other, branch=Branch(parent.name, "", 1))])
+    ticket = got(queue, "a")
+    queue.report(ticket, at("warmup", 2))
+    assert take(queue, "b") is None
+    queue.report(ticket, at("deepen", 1))
+    assert got(queue, "b").run == other.name and queue.valid(ticket)
+    restored = RunQueue([parent, replace(other, branch=Branch(parent.name, "", 1))])
+    restored.restore(queue.snapshot())
+    assert states(restored) == ["running", "running"]
+
+
 def test_watchers_see_each_change_once() -> None:
     queue = RunQueue(runs(3))
     version, changed = queue.changed_since(0)
