@@ -167,3 +167,32 @@ def test_damaged_aliases_are_named(tmp_path: Path, bundle: Make) -> None:
     with pytest.raises(StorageError, match=r"aliases\.json"):
         store.get("bo", "stable")
     assert torch.isfinite(store.get("bo").tokens.embed_KD).all()
+
+
+def test_wherever_a_publication_fails_readers_see_before_or_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Make
+) -> None:
+    calls, fail_at = 0, 0
+
+    def watched(call: Callable[..., object]) -> Callable[..., object]:
+        def run(*given: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == fail_at:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return call(*given)
+
+        return run
+
+    for name in ("fsync", "replace", "rename"):
+        monkeypatch.setattr(atomic.os, name, watched(getattr(os, name)))
+    ConceptStore(tmp_path / "whole").publish(bundle(8))
+    for number in range(1, calls + 1):
+        store = ConceptStore(tmp_path / str(number))
+        store.publish(bundle(4))
+        calls, fail_at = 0, number
+        with pytest.raises(StorageError):
+            store.publish(bundle(8))
+        fail_at = 0
+        assert [concept.load().tokens.rows for concept in store.versions("bo")] in ([4], [4, 8])
+        assert not [path for path in (store.root / "bo").iterdir() if path.name.startswith(".")]
