@@ -56,6 +56,7 @@ class JobSettings:
     timeout    seconds for which a job goes on with fewer than `min_lanes`
     above      the tracked entries that the job's own is nested in
     track_later  begin even where the tracking server does not answer
+    registered  whether what is published gets into the tracking server's registry of models
     afterwards  what lanes do for a run when it is published, before they say so
     """
 
@@ -71,6 +72,7 @@ class JobSettings:
     tracking_uri: str | None = None
     track_later: bool = False
     above: tuple[Ancestor, ...] = ()
+    registered: bool = True
     afterwards: Afterwards | None = None
 
     def check(self) -> None:
@@ -188,7 +190,7 @@ def _drive(
         write_summary(summary, folder.path)
         path = write_summary(summary, settings.output)
         _track_summary(tracking, summary, path)
-        names = tuple(sorted({row.concept for row in summary.rows if row.version}))
+        names = tuple(sorted({row.concept for row in summary.rows if row.version and settings.registered}))
         aliases = store_aliases(Output(settings.output).store, names)
         status = "finished" if not summary.unfinished else "stopped" if not summary.failed else "failed"
         return summary
@@ -213,6 +215,7 @@ def _train(
             gpus=shape.gpus,
             stall=settings.stall,
             tracking=tracking,
+            registered=settings.registered,
             afterwards=settings.afterwards,
         )
         # Beside the driver: with it everything goes, and no other node takes the queue along.
@@ -225,13 +228,9 @@ def _train(
             .remote(folder)
         )
         driver = _Driver(ray, folder, keeper, LanePool(RayLanes(ray, keeper, lanes), limits), shape, interrupts, watch)
-        try:
-            with nullcontext() if feed is None else feed(ray, keeper):
-                driver.follow()
-            return heard(keeper.statuses.remote())
-        finally:
-            if elsewhere():
-                driver.want(0)
+        with nullcontext() if feed is None else feed(ray, keeper):
+            driver.follow()
+        return heard(keeper.statuses.remote())
 
 
 @dataclass
@@ -268,18 +267,18 @@ class _Driver:
     version: int = 0
     nodes: Sequence[Node] = ()
     looked: float = -math.inf
-    wanted: int = 0
     known: dict[str, RunStatus] = field(default_factory=dict)
     since: float = 0.0
     begun_with: float | None = None
 
     def follow(self) -> None:
-        """Until every lane has ended and none is needed. Raises what made a lane refuse to start, and ClusterError."""
+        """Until every lane that works has ended and none is needed. Raises what made a lane refuse to start, and ClusterError."""
         try:
             while True:
                 bulletin = self._listen()
                 self._lanes(bulletin)
-                if not self.pool.count and not bulletin.pending:
+                # A lane that is only starting is not waited for: it would find nothing, and ends with the queue.
+                if not (self.pool.working or bulletin.pending or bulletin.counts.get("running")):
                     self._listen()
                     return
                 time.sleep(POLL_SECONDS)
@@ -287,14 +286,6 @@ class _Driver:
             # Whoever still listens ends after its epoch; what is not heard any more ends with this process.
             self.keeper.stop.remote()
             raise
-
-    def want(self, lanes: int) -> None:
-        """Tell a cluster that can grow how many lanes there should be room for."""
-        if elsewhere() and lanes != self.wanted:
-            from ray.autoscaler.sdk import request_resources
-
-            self.wanted = lanes
-            request_resources(bundles=[self.shape.bundle()] * (lanes * self.shape.processes))
 
     def _listen(self) -> Bulletin:
         if time.monotonic() - self.looked > LANES_SECONDS:
@@ -325,8 +316,6 @@ class _Driver:
         if time.monotonic() - self.looked > LANES_SECONDS:
             self.looked = time.monotonic()
             self._note(bulletin)
-            unfinished = waiting + bulletin.counts.get("running", 0)
-            self.want(min(pool.limits.most, -(-unfinished // pool.limits.width)))
         if waiting:
             pool.open(waiting, fit)
             if pool.worn_out and not pool.count:
@@ -375,6 +364,7 @@ def lane_shape(plan: JobPlan, settings: JobSettings, nodes: Sequence[Node]) -> t
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     processes, runs = settings.engine.processes, len(plan.runs) + plan.more
     most = settings.lanes or settings.max_lanes
+    grows = elsewhere() and most > 0
     if elsewhere():  # which may grow: what does not fit now is waited for
         now = max(1, (gpus or cpus) // processes)
         most = most or (now if gpus else min(now, CPU_LANES))
@@ -390,7 +380,9 @@ def lane_shape(plan: JobPlan, settings: JobSettings, nodes: Sequence[Node]) -> t
         shape = replace(shape, cpus=shape.cpus - 1)
     # An even share each: a lane that filled up to its width would leave nothing for the others.
     width = min(settings.width, -(-runs // count))
-    return shape, Limits(least=min(least, runs), most=most, timeout=settings.timeout, width=width, stall=settings.stall)
+    return shape, Limits(
+        least=min(least, runs), most=most, timeout=settings.timeout, width=width, stall=settings.stall, grows=grows
+    )
 
 
 def _asked(settings: JobSettings) -> dict[str, Any]:

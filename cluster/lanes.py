@@ -17,6 +17,8 @@ MAX_LOSSES = 5
 """So many lanes may die one after the other without any run having got further in between."""
 BACK_OFF = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds until the next lane is opened after so many such losses."""
+PLACE_SECONDS = 5.0
+"""Seconds until the next one is opened after one that never worked."""
 START_SECONDS = 600.0
 """A lane that has given no sign for so long after it was opened will never."""
 
@@ -29,6 +31,7 @@ class Limits:
     most     it opens at most so many
     width    runs that a lane takes
     stall    seconds without any movement after which a lane is ended
+    grows    the cluster may grow: lanes are opened before there is room for them, which its autoscaler hears of
     """
 
     least: int
@@ -36,6 +39,7 @@ class Limits:
     timeout: float
     width: int
     stall: float
+    grows: bool = False
 
 
 class Opener(Protocol):
@@ -94,6 +98,11 @@ class LanePool:
         return len(self._lanes)
 
     @property
+    def working(self) -> int:
+        """Those among them that gave a sign of life."""
+        return sum(lane.heard for lane in self._lanes.values())
+
+    @property
     def worn_out(self) -> str:
         """Why no more lanes are opened, empty while they are."""
         return self._last_reason if self._losses > MAX_LOSSES else ""
@@ -125,7 +134,7 @@ class LanePool:
                 # It should have ended itself by now; whatever keeps it may keep its thread here, too.
                 del self._lanes[lane.name]
                 threading.Thread(target=self.opener.end, args=(lane.name,), daemon=True).start()
-                losses.append(self._lost(lane.name, f"lane '{lane.name}' stood still for {allowed:.0f} s"))
+                losses.append(self._lost(lane, f"lane '{lane.name}' stood still for {allowed:.0f} s"))
         return losses
 
     def open(self, waiting: int, room: int) -> None:
@@ -134,7 +143,8 @@ class LanePool:
             return
         free = sum(self.limits.width - min(lane.held, self.limits.width) for lane in self._lanes.values())
         needed = -(-max(0, waiting - free) // self.limits.width)
-        for _ in range(min(needed, min(room, self.limits.most) - self.count)):
+        most = self.limits.most if self.limits.grows else min(room, self.limits.most)
+        for _ in range(min(needed, most - self.count)):
             self._start()
 
     def check(self, waiting: int, room: int, missing: str) -> None:
@@ -142,14 +152,13 @@ class LanePool:
 
         missing  what a lane takes and what the cluster has, for people
         """
-        working = sum(lane.heard for lane in self._lanes.values())
-        if working >= self.limits.least or not waiting:
+        if self.working >= self.limits.least or not waiting:
             self._short_since = None
             return
         if self._short_since is None:
             self._short_since = self.clock()
         if self.clock() - self._short_since > self.limits.timeout:
-            why = f"room for {room}" if room < self.limits.least else f"{working} working, the rest was not placed"
+            why = f"room for {room}" if room < self.limits.least else f"{self.working} working, the rest was not placed"
             raise ClusterError(
                 f"no capacity for {self.limits.timeout:.0f} s: at least {self.limits.least} lanes are wanted, {why} "
                 f"({missing}): add nodes, lower --min-lanes, or raise --timeout; --resume goes on"
@@ -172,11 +181,14 @@ class LanePool:
     def _loss(self, lane: _Lane, error: BaseException) -> Loss:
         if not self.opener.lost(error):
             raise error
-        return self._lost(lane.name, str(error))
+        return self._lost(lane, str(error))
 
-    def _lost(self, name: str, reason: str) -> Loss:
+    def _lost(self, lane: _Lane, reason: str) -> Loss:
         log.warning("%s", reason)
-        self._losses += 1
+        # One that never worked may have found no room: how long that is borne is what `check` decides.
+        self._losses += lane.heard
         self._last_reason = reason
-        self._not_before = self.clock() + BACK_OFF[min(self._losses - 1, len(BACK_OFF) - 1)]
-        return Loss(name, reason)
+        self._not_before = self.clock() + (
+            BACK_OFF[min(self._losses - 1, len(BACK_OFF) - 1)] if lane.heard else PLACE_SECONDS
+        )
+        return Loss(lane.name, reason)

@@ -2,7 +2,8 @@
 
 A short version of `python tests/chaos/run.py`. Covered here: F1 (a worker killed within an epoch), F2 and F3 (a node that
 says it will go, and goes), F5 (a Train controller killed, and the queue's actor), F6 and F8 (the driver killed, or told to end, and
-continued by the job's name), F16 (a second driver of a living job is refused). Elsewhere: F9 in tests/cluster/test_heart.py and
+continued by the job's name), F16 (a second driver of a living job is refused,
+and a run that another job is training is left to it). Elsewhere: F9 in tests/cluster/test_heart.py and
 test_lanes.py, F17 in test_lease.py, F31 in test_queue.py and tests/training/test_pack.py.
 """
 
@@ -17,6 +18,11 @@ from chaos_outcome import finished, repeated_epochs, same_rows, versions
 from chaos_world import Driver, world
 
 from cluster.__main__ import main
+from cluster.lane import RUN_LEASE
+from cluster.lease import Lease, Owner, Watch, take_lease
+from cluster.plan import plan_job
+from unictokens.config import PRESETS, override, parse_settings
+from unictokens.data.catalog import Catalog
 from unictokens.learn import Output
 
 pytestmark = [pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"), pytest.mark.ray]
@@ -38,8 +44,12 @@ def test_whatever_is_killed_the_job_ends_as_if_nothing_had_been(
 
     base = ["--config", "demo", "--backbone", str(tiny_base), "--set", *short_settings]
     base += [f"stages.{stage}.epochs=12" for stage in ("warmup", "bootstrap", "deepen")]
+    config = override(PRESETS["demo"], {**parse_settings(base[5:]), "backbone": str(tiny_base)})
     options = ["--data", str(toyland), "--concepts", ",".join(NAMES), "--pack", "1", "--tracking-uri", "off", *base]
     out = tmp_path / "out"
+    (busy,) = plan_job(Catalog.open(toyland), ("tavo",), config, Output(out), resume=False).runs
+    elsewhere = take_lease(out / "runs" / busy.name, RUN_LEASE, Owner.here("another-job"), Watch())
+    assert isinstance(elsewhere, Lease)
     with world(nodes=2) as cluster:
         driver = Driver(cluster, out, options)
         killer = Killer(cluster, driver, random.Random(0))
@@ -63,6 +73,8 @@ def test_whatever_is_killed_the_job_ends_as_if_nothing_had_been(
         strike("lane")
         strike("driver")
         strike("drain")
+        assert not (out / "runs" / busy.name / "history.jsonl").exists(), "another job is at it"
+        elsewhere.release()
         assert killer.rage((1e9, 1e9), SECONDS) == 0, driver.said()
         leftovers = cluster.leftovers(30.0)
     print(driver.said())

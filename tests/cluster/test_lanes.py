@@ -105,6 +105,7 @@ def test_dead_lanes_are_replaced_with_patience_and_in_the_end_given_up(
         clock.now += 60.0
         pool.open(waiting=1, room=1)
         name = living(pool, opener, number + 1)[-1]
+        speak(pool, name)
         opener.finish(name, ConnectionError("killed"))
         assert reaped(pool) == [Loss(name, "killed")]
     clock.now += 60.0
@@ -113,6 +114,18 @@ def test_dead_lanes_are_replaced_with_patience_and_in_the_end_given_up(
     pool.progress()
     pool.open(waiting=1, room=1)
     assert pool.count == 1
+
+
+def test_a_cluster_that_may_grow_hears_what_is_wanted(opener: Opened, clock: Clock) -> None:
+    pool = LanePool(opener, Limits(least=1, most=3, timeout=100.0, width=2, stall=50.0, grows=True), clock)
+    pool.open(waiting=50, room=0)
+    assert pool.count == 3 and pool.working == 0
+    for name in living(pool, opener, 3):
+        opener.finish(name, ConnectionError("was not placed in 300 s"))
+    until = time.monotonic() + 10
+    while pool.count and time.monotonic() < until:
+        pool.reap()
+    assert pool.count == 0 and not pool.worn_out, "no room is no fault of lanes"
 
 
 def test_what_keeps_a_lane_from_starting_is_raised(pool: LanePool, opener: Opened) -> None:
