@@ -79,29 +79,31 @@ class Easel:
 
         logits = (1 + guidance) * conditional - guidance * unconditional (Show-o section 3.5); an unguided canvas takes one row.
         """
+        # Guided ones first, so that both kinds are slices, which are combined in place.
+        canvases = sorted(canvases, key=lambda canvas: canvas.sampling.guidance <= 0.0)
         if not canvases:
             return
         device, states = self.model.device, [canvas.state for canvas in canvases]
-        guided = [row for row, canvas in enumerate(canvases) if canvas.sampling.guidance > 0.0]
+        guidance = [canvas.sampling.guidance for canvas in canvases if canvas.sampling.guidance > 0.0]
         current_BN = torch.stack([state.current_N for state in states])
-        logits_RNC = self._logits(torch.cat([current_BN, current_BN[guided]]), states, len(guided))
-        logits_BNC = logits_RNC[: len(states)]
-        if guided:
-            guidance = [canvases[row].sampling.guidance for row in guided]
-            more, less = (
-                torch.tensor(factors, device=device)[:, None, None]
-                for factors in ([1.0 + g for g in guidance], guidance)
-            )
-            logits_BNC[guided] = more * logits_BNC[guided] - less * logits_RNC[len(states) :]
-        sound_B = logits_BNC.isfinite().all(dim=2).all(dim=1)
-        probs_BNC = torch.where(sound_B[:, None, None], logits_BNC, 0.0).softmax(dim=-1)
+        logits_RNC = self._logits(torch.cat([current_BN, current_BN[: len(guidance)]]), states, len(guidance))
+        logits_BNC, unconditional_GNC = logits_RNC.split([len(states), len(guidance)])
+        more, less = (
+            torch.tensor(factors, device=device)[:, None, None] for factors in ([1.0 + g for g in guidance], guidance)
+        )
+        logits_BNC[: len(guidance)].mul_(more).sub_(unconditional_GNC.mul_(less))
+        sound_B = logits_BNC.sum(dim=(1, 2)).isfinite()  # one number that is not finite makes the sum so
+        sound = sound_B.tolist()
+        if not all(sound):
+            logits_BNC = torch.where(sound_B[:, None, None], logits_BNC, 0.0)
+        probs_BNC = logits_BNC.softmax(dim=-1)
         steps = [(canvas.state.schedule, canvas.step) for canvas in canvases]
         hide_B1 = torch.tensor([[schedule.hide[step]] for schedule, step in steps], device=device)
         noise_B1 = torch.tensor([[schedule.noise[step]] for schedule, step in steps], device=device)
         sampled_BN, hidden_BN = advance(probs_BNC, current_BN, hide_B1, noise_B1, [s.generator for s in states])
         current_BN = sampled_BN.masked_fill(hidden_BN, HIDDEN)
-        for row, (canvas, sound) in enumerate(zip(canvases, sound_B.tolist(), strict=True)):
-            if not sound:
+        for row, canvas in enumerate(canvases):
+            if not sound[row]:
                 canvas.broken = f"the model gave non-finite numbers in step {canvas.step + 1}"
             canvas.codes_N, canvas.state.current_N = sampled_BN[row], current_BN[row]
             canvas.step += 1
