@@ -39,7 +39,7 @@ from unictokens.errors import (
 )
 from unictokens.learn import Learned, Learning, Output, RunPlan, published_version
 from unictokens.memory import in_words, peak_bytes, resident_bytes
-from unictokens.tracking.base import Tracker
+from unictokens.tracking.base import Tracker, Unregistered
 from unictokens.tracking.tracked import Tracked
 from unictokens.training.engine import Engine
 from unictokens.training.pack import OWN_FAULTS, Ended, train_pack
@@ -81,6 +81,7 @@ class LaneSettings:
     gpus      GPUs of each of its processes, 0 or 1
     stall     seconds of standing still after which it ends itself
     tracking  where the job's entry is, for those nested in it
+    registered  whether what is published gets into the tracking server's registry of models
     afterwards  what it does for a run when it is published, before it says so
     """
 
@@ -95,6 +96,7 @@ class LaneSettings:
     gpus: int
     stall: float
     tracking: Tracked
+    registered: bool = True
     afterwards: Afterwards | None = None
 
     @property
@@ -349,7 +351,9 @@ class _Desk:
 
     def _tracker(self, plan: RunPlan) -> Tracker:
         tags = {"kind": "concept", "concept": plan.concept, "lane": self._settings.name}
-        return self._settings.tracking.tracker(plan.name, tags, Output(self._settings.output).run_folder(plan.name))
+        folder = Output(self._settings.output).run_folder(plan.name)
+        tracker = self._settings.tracking.tracker(plan.name, tags, folder)
+        return tracker if self._settings.registered else Unregistered(tracker)
 
     def _after(self, plan: RunPlan) -> None:
         if self._settings.afterwards is not None:

@@ -105,6 +105,12 @@ class Desk:
         for trial in known:
             self._recall(trial)
 
+    @property
+    def all(self) -> tuple[Trial, ...]:
+        """Every trial so far, in order."""
+        with self._lock:
+            return tuple(self.trials[number] for number in sorted(self.trials))
+
     def propose(self) -> int | Over | None:
         """Begin the next trial and return its number; None while enough are under way."""
         with self._lock:

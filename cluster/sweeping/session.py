@@ -18,7 +18,7 @@ from cluster.plan import JobPlan
 from cluster.sweeping.board import Posts
 from cluster.sweeping.desk import Desk, Lanes
 from cluster.sweeping.feed import Feed
-from cluster.sweeping.ledger import Ledger
+from cluster.sweeping.ledger import Ledger, job_name
 from cluster.sweeping.question import Question
 from cluster.sweeping.results import BEST_FILE, Results, numbers
 from cluster.sweeping.trial import Trial
@@ -74,7 +74,7 @@ class Session:
         known = self._ledger.open(question.asked, self._settings.resume)
         self._console.print(self._opening(known), highlight=False)
         tags = {"kind": "sweep", "space": question.space.name, "data": question.data.name}
-        tracking = TrackedEntry(Tracked(self.folder, uri), f"sweep-{self._ledger.name}", tags)
+        tracking = TrackedEntry(Tracked(self.folder, uri), job_name(self._ledger.name), tags)
         status: Status = "failed"
         try:
             trials, complete = self._search(known, tracking)
@@ -123,9 +123,10 @@ class Session:
             width=width,
             tracking_uri=settings.uri,
             above=tracking.inner.above,
+            registered=False,
             afterwards=sitting,
         )
-        plan = JobPlan(question.concepts, (), called=f"sweep-{self._ledger.name}", more=runs)
+        plan = JobPlan(question.concepts, (), called=job_name(self._ledger.name), more=runs)
         with Bars(self._console) as bars:
 
             def watch(view: View) -> None:
@@ -135,12 +136,11 @@ class Session:
             run_job(plan, job, watch, feed)
         desk = feed.desk
         assert desk is not None, "a job that ended had its feed open"
-        trials = tuple(desk.trials[number] for number in sorted(desk.trials))
-        return trials, desk.exhausted and all(trial.over for trial in trials)
+        return desk.all, desk.exhausted and all(trial.over for trial in desk.all)
 
     def _show(self, bars: Bars, desk: Desk | None, view: View) -> None:
         question = self._question
-        trials = () if desk is None else tuple(desk.trials.values())
+        trials = () if desk is None else desk.all
         over, total = sum(trial.over for trial in trials), max(question.count, len(trials))
         best = Results("", question.space, question.objective, question.config, trials).best
         name = question.objective.first.name

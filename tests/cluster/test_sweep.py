@@ -100,6 +100,7 @@ def _is_tracked(out: Path, count: int) -> None:
     mine = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == sweep.info.run_id]
     assert sum(run.data.tags.get("kind") == "trial" for run in mine) == count
     assert sweep.data.metrics["trials_finished"] + sweep.data.metrics["trials_stopped"] == count
+    assert not client.search_registered_models(), "trials are nothing to be used"
     assert "best.json" in [file.path for file in client.list_artifacts(sweep.info.run_id)]
 
 

@@ -94,3 +94,28 @@ class Trackers:
     def close(self, status: Status) -> None:
         for member in self.members:
             member.close(status)
+
+
+@dataclass(frozen=True)
+class Unregistered:
+    """A tracker of runs whose versions nobody is to find in a registry of models, such as trials of a search."""
+
+    tracker: Tracker
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        self.tracker.params(values)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.tracker.metrics(step, values)
+
+    def image(self, name: str, step: int, file: Path) -> None:
+        self.tracker.image(name, step, file)
+
+    def artifact(self, path: Path) -> None:
+        self.tracker.artifact(path)
+
+    def published(self, concept: str, version: int, bundle: Path) -> None:
+        return None
+
+    def close(self, status: Status) -> None:
+        self.tracker.close(status)
