@@ -30,7 +30,7 @@ print("http://" + context.dashboard_url, flush=True)
 sys.stdin.read()
 ray.shutdown()
 """
-SECONDS = 120.0
+SECONDS = 300.0
 
 
 @dataclass(frozen=True)
