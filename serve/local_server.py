@@ -17,7 +17,6 @@ STRANGERS = 15
 def main(arguments: Sequence[str]) -> int:
     """Serve until stopped."""
     parser = argparse.ArgumentParser(prog="python -m serve --local", description=__doc__)
-    parser.add_argument("--local", action="store_true", required=True, help="on this machine, without Ray")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"concepts, users, audit log ({FOLDER})")
     parser.add_argument("--database", help="the users' database, in place of FOLDER/users.sqlite")
     parser.add_argument("--backbone", default="mini", metavar="mini|DIR|HUB", help="the frozen model (mini)")

@@ -171,7 +171,7 @@ class _Passage:
             "user": caller.user_id if caller else None,
             "key": caller.key_id if caller else None,
             "method": self._scope["method"],
-            "route": getattr(route, "path", None),
+            "action": getattr(route, "operation_id", None),
             "status": self._status,
             "ms": round(1000 * (time.monotonic() - self._begun)),
             "bytes": self._bytes,

@@ -70,13 +70,20 @@ class ShelfCounters:
 
 @dataclass
 class Counters:
-    """All numbers of one engine. `photo_hits` and `photo_misses` count pictures whose codes were known or not."""
+    """All numbers of one engine.
+
+    photo_hits, photo_misses    pictures whose codes were known, and those that had to be encoded
+    prefix_hits, prefix_misses  pictures of questions whose keys and values were kept, and those that had to be read
+    broken_ticks                passes that failed as a whole
+    """
 
     drawing: LaneCounters = field(default_factory=LaneCounters)
     answering: LaneCounters = field(default_factory=LaneCounters)
     concepts: ShelfCounters = field(default_factory=ShelfCounters)
     photo_hits: int = 0
     photo_misses: int = 0
+    prefix_hits: int = 0
+    prefix_misses: int = 0
     broken_ticks: int = 0
 
     def flat(self) -> dict[str, float]:

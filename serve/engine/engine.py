@@ -154,6 +154,7 @@ class Engine:
             log.exception("a pass failed")
             self.counters.broken_ticks += 1
             lane.abort(ServeError(f"the model failed ({type(error).__name__}: {error}): try again"))
+        self.counters.prefix_hits, self.counters.prefix_misses = self.stepper.prefix_reads
         return True
 
     def drain(self, seconds: float = math.inf) -> bool:
@@ -181,14 +182,19 @@ class Engine:
             self._end()
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._closing and not any(lane.busy for lane in self._lanes):
-                    self._wake.wait()
-            if self._closing:
-                self._end()
-                return
-            self.tick()
+        try:
+            while self._wait():
+                self.tick()
+        finally:  # should the engine itself be broken, nobody waits for ever
+            self._accepting = False
+            self._end()
+
+    def _wait(self) -> bool:
+        """Until there is work; False when the engine is to end."""
+        with self._wake:
+            while not self._closing and not any(lane.busy for lane in self._lanes):
+                self._wake.wait()
+            return not self._closing
 
     def _end(self) -> None:
         for lane in self._lanes:

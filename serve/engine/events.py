@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from unictokens.errors import TimedOut, UniCTokensError
+from unictokens.errors import ConfigError, TimedOut, UniCTokensError
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,12 @@ class Handle:
             self.cancel()
 
     def events(self, seconds: float | None = None) -> Iterator[Event]:
-        """All events up to the end. Raises TimedOut when none comes for so long; the request itself goes on."""
+        """All events up to the end. Raises TimedOut when none comes for so long; the request itself goes on.
+
+        Raises ConfigError where a listener gets the events.
+        """
+        if self.on_event is not None:
+            raise ConfigError(f"the events of request {self.id} go to its listener: read them there")
         while True:
             try:
                 event = self._events.get(timeout=seconds)

@@ -80,8 +80,7 @@ class Lane:
             job.fail(why)
         for job in self.open:
             if (why := job.due()) is not None:
-                self.task.leave(job)
-                job.fail(why)
+                self._drop(job, why)
         self._tidy()
 
     def turn(self) -> None:
@@ -100,8 +99,7 @@ class Lane:
         """End all requests under way."""
         for job in self.open:
             if not job.ended:
-                self.task.leave(job)
-                job.fail(error)
+                self._drop(job, error)
         self._tidy()
 
     def clear(self, error: UniCTokensError) -> None:
@@ -141,6 +139,14 @@ class Lane:
         self.counters.width.add(rows)
         pace = (self._clock() - started) / rows
         self._row_seconds = REMEMBER * self._row_seconds + (1 - REMEMBER) * pace if self._row_seconds else pace
+
+    def _drop(self, job: Job, error: UniCTokensError) -> None:
+        """End a request that is under way."""
+        try:
+            self.task.leave(job)
+        except Exception:  # a model that has failed may fail here too; the request ends all the same
+            log.exception("request %s could not be put away", job.handle.id)
+        job.fail(error)
 
     def _tidy(self) -> None:
         self.open = [job for job in self.open if not job.ended]

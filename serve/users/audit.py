@@ -1,6 +1,6 @@
 """Who did what and when: a line of JSON per request, without prompts, photos, answers, names of concepts or keys.
 
-{"time": "...", "request": "...", "user": "<id>", "key": "<id>", "method": "POST", "route": "/v1/chat/completions",
+{"time": "...", "request": "...", "user": "<id>", "key": "<id>", "method": "POST", "action": "create_chat_completion",
  "status": 200, "ms": 41, "bytes": 512, ...}
 """
 

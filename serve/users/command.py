@@ -23,7 +23,7 @@ FOLDER = Path("endpoint")
 
 def main(arguments: Sequence[str]) -> int:
     """Do one action. Raises what `unictokens.cli.shell.guarded` prints as one line."""
-    parsed = _parser().parse_args(arguments[1:])
+    parsed = _parser().parse_args(arguments)
     users = Folder(parsed.folder).open_users(parsed.database)
     return parsed.action(users, parsed)
 

@@ -15,7 +15,10 @@ from serve.folder import Folder, Users
 from serve.limits import Limits
 from serve.training import NoTrainer
 from serve.users.accounts import User
+from serve.users.quotas import Quota
 from serve.users.shelf import Concept
+from unictokens.backbones.showo.backbone import ShowO
+from unictokens.backbones.showo.weights import load
 from unictokens.concepts.bundle import ConceptBundle
 from unictokens.concepts.card import BackboneStamp, ConceptCard
 from unictokens.concepts.layout import TokenLayout
@@ -35,6 +38,12 @@ def bundle(name: str, seed: int = 0, stamp: BackboneStamp = STAMP) -> ConceptBun
     return ConceptBundle(ConceptTokens(LAYOUT, *rows), card)
 
 
+@pytest.fixture(scope="session")
+def mini() -> ShowO:
+    """The shipped base; tests must not change it."""
+    return load("mini")
+
+
 @dataclass
 class Person:
     """A user with a key, and how they speak to the endpoint."""
@@ -43,6 +52,7 @@ class Person:
     key: str
     key_id: str
     http: TestClient
+    root: Path
 
     @property
     def headers(self) -> dict[str, str]:
@@ -100,9 +110,23 @@ def person(users: Users, http: TestClient) -> Callable[[str], Person]:
     def make(name: str) -> Person:
         user = users.accounts.add(name)
         key, text = users.keys.create(user.id)
-        return Person(user, text, key.id, http)
+        return Person(user, text, key.id, http, users.shelf.root.parent)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def eve(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: TextTokenizer) -> Iterator[Person]:
+    """A user of a house of her own, which the tests of a module share and leave as it was."""
+    folder = Folder(tmp_path_factory.mktemp("eve"))
+    users = folder.open_users()
+    user = users.accounts.add("eve")
+    key, text = users.keys.create(user.id)
+    for kind in ("requests", "images", "bytes"):
+        users.quotas.set(key.id, kind, Quota(1e12, 1))
+    house = House(client=FakeClient(tiny_tokenizer), users=users, trainer=NoTrainer(), limits=Limits())
+    with TestClient(create_app(house)) as client:
+        yield Person(user, text, key.id, client, folder.root)
 
 
 @pytest.fixture

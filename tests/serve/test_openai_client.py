@@ -23,14 +23,8 @@ from serve.limits import Limits
 from serve.training import NoTrainer
 from unictokens.backbones.base import Decoding
 from unictokens.backbones.showo.backbone import ShowO
-from unictokens.backbones.showo.weights import load
 from unictokens.concepts.card import BackboneStamp
 from unictokens.pipeline import Pipeline
-
-
-@pytest.fixture(scope="module")
-def mini() -> ShowO:
-    return load("mini")
 
 
 @pytest.fixture(scope="module")
