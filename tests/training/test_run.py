@@ -16,8 +16,9 @@ from unictokens.concepts.bundle import load_bundle
 from unictokens.config import PRESETS, RunConfig, override
 from unictokens.data.catalog import Catalog
 from unictokens.data.records import ConceptRecord
-from unictokens.errors import ConfigError, DependencyError, TrainingError
+from unictokens.errors import ConfigError, DependencyError, StorageError, TrainingError
 from unictokens.tracking.base import Trackers
+from unictokens.training.bundles import bundle_after
 from unictokens.training.checkpoint import cursors
 from unictokens.training.engine import LocalEngine
 from unictokens.training.pack import train_run
@@ -159,12 +160,19 @@ def test_start_epoch_beyond_the_stage_before_is_refused(train: Train, tmp_path: 
         train(tmp_path, stages__bootstrap__start_epoch=9)
 
 
-def test_only_the_last_checkpoints_stage_ends_and_the_best_epoch_stay(train: Train, tmp_path: Path) -> None:
+def test_only_the_last_checkpoints_stage_ends_and_the_best_epoch_stay(
+    train: Train, tmp_path: Path, bo: ConceptRecord, short_config: RunConfig, tiny_backbone: ShowO
+) -> None:
     train(tmp_path, stages__deepen__epochs=5)
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     best = min((line["losses"]["total"], line["epoch"]) for line in lines if line["stage"] == "deepen")[1]
     kept = [(cursor.stage, cursor.epoch) for cursor in cursors(tmp_path / "checkpoints")]
     assert kept == [("warmup", 2), ("bootstrap", 2), *(("deepen", epoch) for epoch in sorted({best, 4, 5}))]
+    config = override(short_config, {"stages.deepen.epochs": 5})
+    bundle = bundle_after(tmp_path, bo, config, tiny_backbone.info, "deepen", best)
+    assert bundle.card.provenance.epoch == best
+    with pytest.raises(StorageError, match="deepen-0009"):
+        bundle_after(tmp_path, bo, config, tiny_backbone.info, "deepen", 9)
 
 
 def test_loss_that_is_not_finite_names_stage_epoch_and_step(train: Train, tmp_path: Path) -> None:

@@ -62,10 +62,16 @@ def bundle_of(
 
 
 def bundle_after(
-    folder: Path, record: ConceptRecord, config: RunConfig, info: BackboneInfo, stage: str = ""
+    folder: Path,
+    record: ConceptRecord,
+    config: RunConfig,
+    info: BackboneInfo,
+    stage: str = "",
+    epoch: int | None = None,
 ) -> ConceptBundle:
     """The rows of the run in `folder` as they were at the end of a stage ("" for the last), in the prompts of that stage.
 
+    epoch  another one than the stage's last, where it was kept: of the last stage, the best is (see `history.best_epoch`)
     Raises ConfigError for a stage that the run's method does not have, StorageError when the run has not come that far.
     """
     method: Method = resolve(METHODS, config.method, "method")()
@@ -76,7 +82,7 @@ def bundle_after(
     number = names.index(stage) if stage else len(stages) - 1
     ended = stages[number]
     identity = Identity(record.name, config_hash(config), record.digest(), info.fingerprint)
-    cursor = Cursor(number, ended.name, ended.config.epochs)
+    cursor = Cursor(number, ended.name, ended.config.epochs if epoch is None else epoch)
     tensors = load_checkpoint(folder / "checkpoints", cursor, identity).tensors
     tokens = ConceptTokens(config.layout, *(tensors[f"rows.{part}"] for part in PARTS))
     return bundle_of(record, config, info, ended, cursor.epoch, tokens, identity, {}, "")
