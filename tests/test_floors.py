@@ -26,6 +26,7 @@ FLOORS = {
     "unictokens.backbones": 3,
     "unictokens.data": 4,
     "unictokens.pipeline": 5,
+    "unictokens.replay": 5,
     "unictokens.methods": 6,
     "unictokens.training": 7,
     "unictokens.learn": 8,

@@ -42,6 +42,7 @@ class Pipeline:
                 raise ConceptError(f"concept '{name}' is given twice: one prompt can use one version of it")
         for bundle in bundles:
             bundle.require_backbone(backbone.info)
+        self._device = device
         bank = ConceptBank.stack([bundle.tokens for bundle in bundles]) if bundles else None
         self._bank = (bank or ConceptBank.empty(backbone.info.width)).to(device)
 
@@ -49,6 +50,11 @@ class Pipeline:
     def names(self) -> tuple[str, ...]:
         """Names of the concepts, in bank order."""
         return tuple(bundle.card.name for bundle in self._bundles)
+
+    @property
+    def bare(self) -> "Pipeline":
+        """The same backbone without any concept: their names are words to it."""
+        return Pipeline(self._backbone, [], self._device)
 
     def ask(
         self,

@@ -1,0 +1,125 @@
+"""The three steps of a replay: what must be known, what the concept's own rows say of it, the prompt with that in it.
+
+Nobody answers here: `recall` is a generator that says what to ask next, is sent the answers and returns the trace, so that a
+pipeline, a service that awaits and a test each drive it in their own way.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from unictokens.replay.exemplars import composed, composing, parsed, parsing
+from unictokens.replay.rules import Reference, compose, doubtful, references
+from unictokens.replay.settings import ReplaySettings
+from unictokens.replay.trace import Composer, Inquiry, Trace
+
+
+@dataclass(frozen=True)
+class Round:
+    """Questions without a picture, to be answered greedily in at most `max_tokens` each.
+
+    personal  whether the concepts answer, each introduced by its rows, or the bare model to which their names are words
+    """
+
+    questions: tuple[str, ...]
+    personal: bool
+    max_tokens: int
+
+
+Recalling = Generator[Round, Sequence[str], Trace]
+
+
+def recall(prompt: str, names: Sequence[str], settings: ReplaySettings) -> Recalling:
+    """Replay what the concepts `names` know for a drawing prompt; an answer that cannot be used leaves it as it is."""
+    if settings.parser == "rules":
+        return _by_rules(prompt, names, settings)
+    return _by_exemplars(prompt, names, settings)
+
+
+def _by_rules(prompt: str, names: Sequence[str], settings: ReplaySettings) -> Recalling:
+    found = references(prompt, names)
+    said: dict[Reference, str] = {}
+    inquiries: list[Inquiry] = []
+    for turn in range(max((len(each.questions) for each in found), default=0)):
+        asked = [each for each in found if each not in said and turn < len(each.questions)]
+        if not asked:
+            break
+        answers = yield Round(tuple(each.questions[turn] for each in asked), True, settings.max_tokens)
+        for each, answer in zip(asked, answers, strict=True):
+            words, why = each.read(answer)
+            inquiries.append(_inquiry(prompt, each, each.questions[turn], answer, words, why))
+            if words:
+                said[each] = words
+    return Trace(
+        request=prompt,
+        prompt=compose(prompt, said),
+        parser="rules",
+        inquiries=tuple(inquiries),
+        composer="rules" if said else "nobody",
+        calls=len(inquiries),
+    )
+
+
+def _by_exemplars(prompt: str, names: Sequence[str], settings: ReplaySettings) -> Recalling:
+    if not any(f"<{name}>" in prompt for name in names):
+        return Trace(request=prompt, prompt=prompt, parser="exemplars", exemplars=settings.exemplars)
+    (said,) = yield Round((parsing(prompt, settings.exemplars),), False, settings.max_tokens)
+    wanted, refused = parsed(said, names)
+    answers = (yield Round(tuple(each for _, each in wanted), True, settings.max_tokens)) if wanted else ()
+    current, calls = prompt, 1 + len(wanted)
+    by: Composer = "nobody"
+    inquiries: list[Inquiry] = []
+    for (concept, question), answer in zip(wanted, answers, strict=True):
+        if why := doubtful(answer, concept):
+            inquiries.append(Inquiry(concept=concept, about="", question=question, answer=answer, why=why))
+            continue
+        (said,) = yield Round(
+            (composing(current, question, answer, settings.exemplars),), False, settings.max_tokens + _room(current)
+        )
+        calls += 1
+        text, why = composed(said, current, answer)
+        if text:
+            inquiries.append(Inquiry(concept=concept, about="", question=question, answer=answer, said=answer))
+            current, by = text, "exemplars"
+            continue
+        # A model that asks well but cannot write has its answer put in by the rules.
+        refused = (*refused, why)
+        inquiry, current = _put(current, names, concept, question, answer)
+        inquiries.append(inquiry)
+        by = "rules" if inquiry.said and by == "nobody" else by
+    return Trace(
+        request=prompt,
+        prompt=current,
+        parser="exemplars",
+        exemplars=settings.exemplars,
+        inquiries=tuple(inquiries),
+        refused=refused,
+        composer=by,
+        calls=calls,
+    )
+
+
+def _put(prompt: str, names: Sequence[str], concept: str, question: str, answer: str) -> tuple[Inquiry, str]:
+    for each in references(prompt, names):
+        if each.concept == concept and each.asked_by(question):
+            words, why = each.read(answer)
+            made = compose(prompt, {each: words}) if words else prompt
+            return _inquiry(prompt, each, question, answer, words, why), made
+    why = "nothing in the prompt asks for it"
+    return Inquiry(concept=concept, about="", question=question, answer=answer, why=why), prompt
+
+
+def _inquiry(prompt: str, each: Reference, question: str, answer: str, said: str, why: str) -> Inquiry:
+    about = prompt[each.start : each.end]
+    return Inquiry(concept=each.concept, about=about, question=question, answer=answer, said=said, why=why)
+
+
+def _room(prompt: str) -> int:
+    """Tokens that writing a prompt again may take: one per character is never too few."""
+    return len(prompt)
+
+
+def intents(trace: Trace, names: Sequence[str]) -> tuple[int, int]:
+    """How many of the things that the rules see in a request were asked for, and how many there are."""
+    wanted = references(trace.request, names)
+    asked = [each.question for each in trace.inquiries]
+    return sum(any(each.asked_by(question) for question in asked) for each in wanted), len(wanted)
