@@ -264,7 +264,7 @@ def _demo() -> RunConfig:
             flip=0.5,
             optim=OptimConfig(lr=lr),
         )
-        for name, epochs, lr in (("warmup", 20, 0.05), ("bootstrap", 4, 0.005), ("deepen", 10, 0.05))
+        for name, epochs, lr in (("warmup", 12, 0.05), ("bootstrap", 4, 0.005), ("deepen", 8, 0.05))
     }
     quick = SamplingConfig(steps=16, guidance=3.0)
     return replace(

@@ -10,7 +10,17 @@ from unictokens.evaluation.ability import AbilitySettings
 from unictokens.evaluation.exam import EXAMS, ExamSettings
 from unictokens.report.findings import Plot
 
-UNDERSTANDING = ("rec", "recall", "no recall", "choice", "vqa bleu", "vqa score", "qa bleu", "qa score")
+UNDERSTANDING = (
+    "rec",
+    "recall",
+    "no recall",
+    "lookalike recall",
+    "choice",
+    "vqa bleu",
+    "vqa score",
+    "qa bleu",
+    "qa score",
+)
 """Columns that need no drawings."""
 
 

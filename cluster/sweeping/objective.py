@@ -29,7 +29,7 @@ class Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        *(Metric(name, "max", "questions") for name in ("rec", "recall", "no recall", "choice")),
+        *(Metric(name, "max", "questions") for name in ("rec", "recall", "no recall", "lookalike recall", "choice")),
         *(
             Metric(f"{kind} {what}", "max", "questions")
             for kind in ("vqa", "qa")

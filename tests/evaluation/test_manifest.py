@@ -93,6 +93,19 @@ def test_the_worst_pupil_gets_nothing_and_always_yes_gets_half_of_recognition(
     assert yes["vqa score"].value is None and yes["vqa score"].why == "no judge was asked"
 
 
+def test_lookalikes_are_counted_for_themselves(record: ConceptRecord, tmp_path: Path) -> None:
+    manifest = Manifest.begin(tmp_path, header())
+    shown = [("test/bo/0.png", "Yes."), *((f"test/bo/negative_example/{at}.png", "No.") for at in range(4))]
+    shown += [(f"random_images/{at}.png", "No.") for at in range(4)]
+    for number, (image, expected) in enumerate(shown):
+        said = "Yes." if number == 1 else expected
+        item = {"kind": "rec", "number": number, "question": "?", "image": image, "expected": expected, "answer": said}
+        manifest.add([Answer(**item)])  # type: ignore[arg-type]
+    found = scores(manifest, None)
+    assert (found["lookalike recall"].value, found["no recall"].value) == (0.75, 0.875)
+    assert found["lookalike recall"].count == 4
+
+
 def test_the_perfect_pupil_gets_everything(record: ConceptRecord, tmp_path: Path) -> None:
     manifest = Manifest.begin(tmp_path, header())
     for number, question in enumerate(record.exam):

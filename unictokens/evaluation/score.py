@@ -24,6 +24,9 @@ class Score:
         return cls(sum(values) / len(values), len(values)) if values else cls(None, 0, absent)
 
 
+LOOKALIKES = "negative_example"
+"""Folder of a concept's test pictures that show others who look like it (official layout)."""
+
 Scores = dict[str, Score]
 """By column name, in the order of the paper's tables."""
 
@@ -31,16 +34,21 @@ Scores = dict[str, Score]
 def understanding_scores(manifest: Manifest, mode: Mode = "correct") -> Scores:
     """Recognition and BLEU.
 
-    "rec" is the mean of both recalls. `correct` takes the first word of the answer that is yes or no; `paper_compat` looks for
+    "rec" is the mean of both recalls; "lookalike recall" is that of the negatives which look like the concept. `correct` takes the first word of the answer that is yes or no; `paper_compat` looks for
     "yes" or "no" anywhere in it, also within "know" or "nose" (published evaluation).
     """
     says = _contains if mode == "paper_compat" else _first
     rec = _of_kind(manifest, "rec")
     positives = [float(says(answer.answer, "yes")) for answer in rec if answer.expected.strip() != "No."]
-    negatives = [float(says(answer.answer, "no")) for answer in rec if answer.expected.strip() == "No."]
+    strangers = [answer for answer in rec if answer.expected.strip() == "No."]
+    negatives = [float(says(answer.answer, "no")) for answer in strangers]
+    alike = [answer for answer in strangers if LOOKALIKES in (answer.image or "").split("/")]
     found: Scores = {
         "recall": Score.mean(positives, "no positive recognition questions"),
         "no recall": Score.mean(negatives, "no negative recognition questions"),
+        "lookalike recall": Score.mean(
+            [float(says(answer.answer, "no")) for answer in alike], "no recognition questions about lookalikes"
+        ),
     }
     yes, no = found["recall"].value, found["no recall"].value
     found["rec"] = Score(None, 0, "recognition needs positives and negatives")

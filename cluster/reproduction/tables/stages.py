@@ -84,6 +84,7 @@ STAGES = Table(
         Column(name)
         for name in (
             "rec",
+            "lookalike recall",
             "vqa bleu",
             "vqa score",
             "qa bleu",
@@ -100,6 +101,7 @@ STAGES = Table(
         Lies("no concept", "rec", 0.45, 0.55),
         Beats("stage 1", "no concept", "rec", clearly=True),
         Beats("stage 3", "stage 1", "rec", by=0.05, clearly=True),
+        Beats("stage 3", "stage 1", "lookalike recall", by=0.05, clearly=True),
         Lies("stage 3", "rec", 0.85),
         Beats("stage 2", "stage 2 without 1", "clip-i"),
         Beats("stage 2", "stage 2 without 1", "knowledge score"),
