@@ -34,6 +34,16 @@ def test_a_spool_keeps_its_mark_and_its_count_when_it_goes_on(tmp_path: Path) ->
     assert [event["above"][0]["name"] for event in (first, second)] == ["job-1", "job-2"] and last["seq"] == 3
 
 
+@pytest.mark.parametrize(("kind", "event"), [("job", "published"), ("sweep", "artifact"), ("table", "artifact")])
+def test_trials_are_not_for_the_registry(tmp_path: Path, kind: str, event: str) -> None:
+    outer = JsonlTracker(tmp_path / "outer", Entry(name="outer", tags={"kind": kind}))
+    inner = JsonlTracker(tmp_path / "job", Entry(name="job", tags={"kind": "job"}, above=outer.above))
+    tracker = JsonlTracker(tmp_path / "run", Entry(name="bo", above=inner.above))
+    (tmp_path / "run/concept.safetensors").write_bytes(b"rows")
+    tracker.published("bo", 1, tmp_path / "run/concept.safetensors")
+    assert read_events(tmp_path / "run")[-1]["event"] == event
+
+
 def test_a_file_from_elsewhere_is_kept_as_it_was(tmp_path: Path) -> None:
     summary = tmp_path / "summary.json"
     summary.write_text("first")

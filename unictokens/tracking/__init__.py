@@ -1,1 +1,1 @@
-"""Who is told what a run does: files always (`jsonl`), an MLflow server or database by choice (`mlflow_tracker`)."""
+"""Who is told what a run does: files always (`jsonl`), an MLflow server by choice, from those files (`uploader`)."""

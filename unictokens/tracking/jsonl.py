@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 EVENTS_FILE = "events.jsonl"
 ATTACHED = "attached"
+TRIALS = ("sweep", "table")
+"""Kinds of entries whose runs try something out: what they publish is not for the registry of a server."""
 TAIL_BYTES = 1 << 20
 """More than the longest line: where the last one is looked for."""
 
@@ -74,6 +76,9 @@ class JsonlTracker:
         self._write("artifact", file=self._kept(path))
 
     def published(self, concept: str, version: int, bundle: Path) -> None:
+        if any(one.tags.get("kind") in TRIALS for one in self.above):
+            self.artifact(bundle)
+            return
         self._write("published", concept=concept, version=version, file=self._kept(bundle))
 
     def close(self, status: Status) -> None:

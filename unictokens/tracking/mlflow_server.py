@@ -32,6 +32,8 @@ RUN_TAG, SPOOL_TAG, ENDED_TAG, VERSION_TAG = (
     "unictokens.version",
 )
 PARENT_TAG, IMAGES_TAG = "mlflow.parentRunId", "mlflow.loggedImages"
+KIND_TAG = "mlflow.experimentKind"
+"""By which MLflow's pages open with runs and curves, not with conversations."""
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 PARAM_LENGTH = 500
 THUMBNAIL = 256
@@ -163,7 +165,7 @@ class MlflowServer:
         file = self._uri.removeprefix(SQLITE) if self._uri.startswith(SQLITE) else ""
         place = (Path(file).absolute().parent / "mlartifacts").as_uri() if file else None
         try:
-            return str(self._client.create_experiment(EXPERIMENT, place))
+            return str(self._client.create_experiment(EXPERIMENT, place, {KIND_TAG: "custom_model_development"}))
         except MlflowException as error:
             known = self._client.get_experiment_by_name(EXPERIMENT)
             if known is None:
@@ -184,7 +186,8 @@ class MlflowServer:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         if not self._client.search_model_versions(f"name = '{name}' and tags.`{SPOOL_TAG}` = '{spool}'"):
-            self._client.create_model_version(name, f"runs:/{run}/{MODEL}", run, tags=mark)
+            words = f"{concept}@v{version} in the concept store"
+            self._client.create_model_version(name, f"runs:/{run}/{MODEL}", run, tags=mark, description=words)
 
     def _alias(self, name: str, aliases: Mapping[str, int]) -> bool:
         from mlflow.exceptions import MlflowException
