@@ -374,9 +374,9 @@ def lane_shape(plan: JobPlan, settings: JobSettings, nodes: Sequence[Node]) -> t
         most = count = lane_count(most, processes, runs, cpus, gpus)
         least = 1
     largest = max((node.cpus for node in nodes), default=1)
-    each = max(1, min(cpus // (min(count, max(1, (gpus or cpus) // processes)) * processes), largest))
-    shape = LaneShape(processes=processes, cpus=each, gpus=1 if gpus else 0)
-    while room(nodes, shape) < count and shape.cpus > 1:  # a process is on one node
+    now = min(count, max(1, (gpus or cpus) // processes))
+    shape = LaneShape(processes=processes, cpus=max(1, min(cpus // (now * processes), largest)), gpus=1 if gpus else 0)
+    while room(nodes, shape) < now and shape.cpus > 1:  # a process is on one node
         shape = replace(shape, cpus=shape.cpus - 1)
     # An even share each: a lane that filled up to its width would leave nothing for the others.
     width = min(settings.width, -(-runs // count))
