@@ -65,6 +65,11 @@ class Stepper(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def prefix_reads(self) -> tuple[int, int]:
+        """How often the keys of a question's picture were kept from before, and how often they had to be computed."""
+        ...
+
     def drawing_ids(self, prompt: Prompt) -> list[int]:
         """Text ids of a drawing prompt. Raises RequestError, which names the room, when it is too long."""
         ...

@@ -41,6 +41,7 @@ class FakeStepper:
     passes: list[tuple[str, list[int]]] = field(default_factory=list)
     encoded: int = 0
     speeches: list[Speech] = field(default_factory=list)
+    prefix_reads: tuple[int, int] = (0, 0)
 
     def drawing_ids(self, prompt: Prompt) -> list[int]:
         return self._ids(prompt)

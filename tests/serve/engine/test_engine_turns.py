@@ -12,6 +12,7 @@ from serve.engine.engine import Engine
 from serve.engine.events import Accepted, Answer, Done, Drawn, Event, Failed, Handle, Partial, Piece
 from serve.engine.settings import EngineSettings
 from unictokens.backbones.base import Decoding, Sampling
+from unictokens.backbones.steps import Speech
 from unictokens.errors import Busy, Cancelled, ConfigError, RequestError, ServeError, TimedOut
 
 
@@ -204,6 +205,8 @@ def test_a_listener_that_fails_is_taken_for_gone(stepper: FakeStepper) -> None:
     other = engine.submit(ask("bob", seed=3))
     run(engine)
     assert handle.cancelled and engine.counters.answering.cancelled == 1
+    with pytest.raises(ConfigError, match="listener"):
+        handle.result(0.0)
     assert isinstance(events(other)[-1], Done)
 
 
@@ -283,6 +286,43 @@ def test_a_thread_serves_many_that_ask_at_once() -> None:
     assert not engine.alive
     flat = engine.counters.flat()
     assert flat["drawing.done"] == flat["answering.done"] == 80 and flat["answering.first.count"] == 80
+
+
+def test_a_model_that_fails_at_everything_ends_each_request_and_not_the_engine() -> None:
+    class Broken(FakeStepper):
+        def close_speech(self, speech: Speech) -> None:
+            raise ValueError("cannot close")
+
+        def speak(self) -> None:
+            raise ValueError("cannot speak")
+
+    engine = Engine(Broken(), FakeStore())
+    engine.start()
+    for _ in range(2):
+        with pytest.raises(ServeError, match="cannot speak"):
+            engine.submit(ask()).result(10.0)
+    assert engine.alive
+    engine.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_ever_should_the_engine_itself_break() -> None:
+    broken = threading.Event()
+
+    def clock() -> float:
+        if broken.is_set():
+            raise ValueError("no time")
+        return 0.0
+
+    engine = Engine(FakeStepper(), FakeStore(), EngineSettings(speeches=1), clock)
+    handles = [engine.submit(ask(seed=seed)) for seed in range(3)]
+    broken.set()
+    engine.start()
+    for handle in handles:
+        with pytest.raises(Cancelled):
+            handle.result(10.0)
+    engine.close()
+    assert not engine.alive and not engine.accepting
 
 
 def test_memory_is_flat_over_many_users(stepper: FakeStepper) -> None:

@@ -38,6 +38,11 @@ class ShowOStepper:
         """Where the model is."""
         return self.backbone.device
 
+    @property
+    def prefix_reads(self) -> tuple[int, int]:
+        """Hits and misses of the backbone's prefix cache."""
+        return self.backbone.prefixes.hits, self.backbone.prefixes.misses
+
     def drawing_ids(self, prompt: Prompt) -> list[int]:
         """Text ids of a drawing prompt. Raises RequestError when it is too long."""
         ids, room = self.backbone.tokenize(prompt), self.backbone.config.text_length + 1 - DRAWING_EXTRAS
