@@ -59,8 +59,7 @@ class Ledger:
 
     def __init__(self, out: Path, name: str) -> None:
         """Raises ConceptError for a name that no folder can have."""
-        check_name(job_name(name), "sweep")
-        self.name = name
+        self.name = check_name(name, "sweep")
         self.folder = out / "sweeps" / name
 
     @property
@@ -109,11 +108,6 @@ class Ledger:
 
     def _path(self, number: int) -> Path:
         return self.folder / "trials" / f"{number:04d}.json"
-
-
-def job_name(name: str) -> str:
-    """What the job of a sweep is called."""
-    return f"sweep-{name}"
 
 
 def _read(path: Path) -> Any:

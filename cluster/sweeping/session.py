@@ -18,7 +18,7 @@ from cluster.plan import JobPlan
 from cluster.sweeping.board import Posts
 from cluster.sweeping.desk import Desk, Lanes
 from cluster.sweeping.feed import Feed
-from cluster.sweeping.ledger import Ledger, job_name
+from cluster.sweeping.ledger import Ledger
 from cluster.sweeping.question import Question
 from cluster.sweeping.results import BEST_FILE, Results, numbers
 from cluster.sweeping.trial import Trial
@@ -33,6 +33,8 @@ from unictokens.tracking.tracked import Tracked, TrackedEntry
 PLANNED = 64
 """Runs for which memory is planned, at most."""
 LEASE = "sweep"
+JOB = "trials"
+"""The job of a sweep, whose folder is below the sweep's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ class Session:
         known = self._ledger.open(question.asked, self._settings.resume)
         self._console.print(self._opening(known), highlight=False)
         tags = {"kind": "sweep", "space": question.space.name, "data": question.data.name}
-        tracking = TrackedEntry(Tracked(self.folder, uri), job_name(self._ledger.name), tags)
+        tracking = TrackedEntry(Tracked(self.folder, uri), f"sweep-{self._ledger.name}", tags)
         status: Status = "failed"
         try:
             trials, complete = self._search(known, tracking)
@@ -126,7 +128,7 @@ class Session:
             registered=False,
             afterwards=sitting,
         )
-        plan = JobPlan(question.concepts, (), called=job_name(self._ledger.name), more=runs)
+        plan = JobPlan(question.concepts, (), called=JOB, more=runs)
         with Bars(self._console) as bars:
 
             def watch(view: View) -> None:

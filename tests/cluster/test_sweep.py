@@ -12,6 +12,7 @@ from cluster.__main__ import main
 from cluster.folder import JobFolder
 from cluster.host import ray_session
 from cluster.lease import Lease, Owner, Renewal, Watch, take_lease
+from cluster.sweeping.session import JOB
 from unictokens.config import load_config
 
 NAME = "mine"
@@ -49,7 +50,7 @@ def test_a_sweep_that_was_stopped_goes_on_and_leaves_the_cluster_as_it_was(
     def stop_on_the_way() -> None:
         while not any(trial["state"] != "running" for trial in trials(out)):
             time.sleep(0.2)
-        JobFolder(out / "sweeps" / NAME, f"sweep-{NAME}").ask_stop()
+        JobFolder(out / "sweeps" / NAME, JOB).ask_stop()
 
     with ray_session() as ray:
         before = ray.available_resources()
