@@ -125,10 +125,22 @@ def test_a_prompt_that_needs_nothing_asks_nothing(prompt: str) -> None:
 )
 def test_an_answer_that_cannot_be_read_leaves_the_prompt_as_it_was(answer: str, why: str) -> None:
     request = "A photo of <bo> with its hat."
-    trace = replay(Knower({"What colour is <bo>'s hat?": answer}), request)
+    trace = replay(Knower({"Does <bo> have a hat?": "Yes.", "What colour is <bo>'s hat?": answer}), request)
     assert trace.prompt == request and trace.composer == "nobody"
-    assert why in trace.inquiries[0].why and len(trace.inquiries) == 2 and trace.inquiries[1].answer == "A dog."
+    assert [each.answer for each in trace.inquiries[:2]] == ["A dog.", "Yes."] and why in trace.inquiries[2].why
     assert trace.lines[-1] == f"drawn as it was: {request}"
+
+
+def test_nobody_is_asked_for_the_colour_of_a_thing_that_is_not_there() -> None:
+    answers = {"What does <bo> have?": "<bo> has a yellow balloon.", "Does <bo> have a hat?": "No."} | HAT
+    knower = Knower(answers)
+    trace = replay(knower, "A photo of <bo> with its hat.")
+    assert (
+        trace.prompt == trace.request
+        and "there is none" in trace.inquiries[-1].why
+        and not set(HAT) & set(knower.asked)
+    )
+    assert replay(knower, "A photo of <bo> with its balloon.").prompt == "A photo of <bo> with a yellow balloon."
 
 
 @pytest.mark.parametrize("subject", SUBJECTS, ids=[subject.name for subject in SUBJECTS])

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from unictokens.replay.exemplars import composed, composing, parsed, parsing
-from unictokens.replay.rules import Reference, compose, doubtful, references
+from unictokens.replay.rules import DENIED, Reference, compose, doubtful, references
 from unictokens.replay.settings import ReplaySettings
 from unictokens.replay.trace import Composer, Inquiry, Trace
 
@@ -36,19 +36,21 @@ def recall(prompt: str, names: Sequence[str], settings: ReplaySettings) -> Recal
 
 
 def _by_rules(prompt: str, names: Sequence[str], settings: ReplaySettings) -> Recalling:
-    found = references(prompt, names)
+    waiting = list(references(prompt, names))
     said: dict[Reference, str] = {}
     inquiries: list[Inquiry] = []
-    for turn in range(max((len(each.questions) for each in found), default=0)):
-        asked = [each for each in found if each not in said and turn < len(each.questions)]
-        if not asked:
-            break
-        answers = yield Round(tuple(each.questions[turn] for each in asked), True, settings.max_tokens)
-        for each, answer in zip(asked, answers, strict=True):
-            words, why = each.read(answer)
+    turn = 0
+    while waiting := [each for each in waiting if turn < len(each.questions)]:
+        answers = yield Round(tuple(each.questions[turn] for each in waiting), True, settings.max_tokens)
+        left = []
+        for each, answer in zip(waiting, answers, strict=True):
+            words, why = each.reply(turn, answer)
             inquiries.append(_inquiry(prompt, each, each.questions[turn], answer, words, why))
             if words:
                 said[each] = words
+            elif why != DENIED:
+                left.append(each)
+        waiting, turn = left, turn + 1
     return Trace(
         request=prompt,
         prompt=compose(prompt, said),

@@ -1,7 +1,7 @@
 """What in a drawing prompt refers to knowledge, how to ask for it and how to read the answer: a table of patterns.
 
 "A photo of <bo> with its hat." has one reference, `its hat`, which belongs to <bo>. It is asked for in the words in which facts
-are taught ("What colour is <bo>'s hat?"), and "Red." reads `a red hat`. What a body has by itself (eyes, a tail) is no reference:
+are taught ("What does <bo> have?"), and "<bo> has a red hat." reads `a red hat`. What a body has by itself (eyes, a tail) is no reference:
 photos teach it. A rule more is a row more in `RULES`.
 """
 
@@ -30,14 +30,16 @@ COLOUR = rf"(?P<said>{_HUE}(?:(?:, | and |, and ){_HUE}){{0,2}})"
 PLACE = rf"(?P<said>(?:{PLACED}) [\w'-]+(?: [\w'-]+){{0,5}})"
 THING = r"(?P<said>(?:an?|the|some|two|three) [\w'-]+(?: [\w'-]+){0,5})"
 UNSURE = re.compile(r"\b(?:don't|not|no|none|nothing|nobody|unknown|unsure|cannot|yes|sorry)\b", re.IGNORECASE)
+DENIED = "it says that there is none"
 LONGEST = 60
 """Characters of an answer's part that may go into a prompt."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ask:
-    """A question, with {who} and {what}, and how its answer is read.
+    """A question, with {who}, {what} and {a_what} (with its article), and how its answer is read.
 
+    denies pattern of how an answer begins after which nothing more is asked
     reads  pattern of a whole answer, without its full stop -> words for the prompt. {who}, {owner} and {what} stand in the pattern
            for the concept or a pronoun, for its possessive and for the thing; in the words, {said} is the pattern's group of that
            name and {thing} is said and what with an article
@@ -45,6 +47,7 @@ class Ask:
 
     question: str
     reads: Mapping[str, str]
+    denies: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,8 @@ _COLOURED = {
 _HAS = Ask(
     "What does {who} have?", {r"{who} (?:has|owns|wears) (?P<said>(?:an?|some|the)(?: [\w-]+){0,4} {what})": "{said}"}
 )
+_EXISTS = Ask("Does {who} have {a_what}?", {}, denies=r"no\b")
+"""Without it, whoever is asked for the colour of a thing that is not there names one."""
 _THERE = Ask("Where does {who} {what}?", {rf"(?:{{who}} {{what}}s? )?{PLACE}": "{said}"})
 
 RULES: tuple[Rule, ...] = (
@@ -107,7 +112,7 @@ RULES: tuple[Rule, ...] = (
         "thing",
         rf"(?P<owner><[^<>]+>'s|{OWNERS}) (?P<what>(?!(?:{_WORD} ){{0,2}}(?:{_BODY})\b){_NOUN})",
         r"\b{what}\b",
-        (Ask("What colour is {who}'s {what}?", _COLOURED), _HAS),
+        (_HAS, _EXISTS, Ask("What colour is {who}'s {what}?", _COLOURED)),
     ),
 )
 """Earlier rules win where two refer to the same words."""
@@ -126,12 +131,21 @@ class Reference:
     @property
     def questions(self) -> tuple[str, ...]:
         """How to ask for it, in turn."""
-        return tuple(ask.question.format(who=f"<{self.concept}>", what=self.what) for ask in self.rule.asks)
+        words = {"who": f"<{self.concept}>", "what": self.what, "a_what": with_article(self.what) if self.what else ""}
+        return tuple(ask.question.format(**words) for ask in self.rule.asks)
+
+    def reply(self, turn: int, answer: str) -> tuple[str, str]:
+        """As `read`, of the answer to its question number `turn`; twice "" where that only asks whether there is one."""
+        ask = self.rule.asks[turn]
+        if ask.denies and re.match(ask.denies, answer.strip(), re.IGNORECASE):
+            return "", DENIED
+        return self.read(answer) if ask.reads else ("", "")
 
     def asked_by(self, question: str) -> bool:
         """Whether a question asks for this."""
         about = self.rule.about.replace("{what}", re.escape(self.what))
-        return f"<{self.concept}>" in question and re.search(about, question, re.IGNORECASE) is not None
+        named = f"<{self.concept}>" in question and re.search(about, question, re.IGNORECASE) is not None
+        return named or question in self.questions
 
     def read(self, answer: str) -> tuple[str, str]:
         """Words for the prompt, or "" and the reason why the answer cannot be used."""

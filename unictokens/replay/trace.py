@@ -16,7 +16,7 @@ class Inquiry:
     """A question about the concept `concept` and its answer.
 
     about  the words of the prompt that it is asked for, "its hat"; "" where the model asked of itself
-    said   what of the answer goes into the prompt, "a red hat"; "" when it is refused, and `why`
+    said   what of the answer goes into the prompt, "a red hat"; "" when it is refused, and `why`; both are "" where it was only asked whether there is one
     """
 
     __pydantic_config__ = STRICT
@@ -57,8 +57,8 @@ class Trace:
         """For people, a line each: questions with their answers, what was refused, the prompt."""
         told = []
         for each in self.inquiries:
-            end = f"so: {each.said}" if each.said else f"refused: {each.why}"
-            told.append(f"asked: {each.question} {each.answer!r}, {end}")
+            end = f", so: {each.said}" if each.said else f", refused: {each.why}" if each.why else ""
+            told.append(f"asked: {each.question} {each.answer!r}{end}")
         told += [f"refused: {reason}" for reason in self.refused]
         changed = "drawn" if self.prompt != self.request else "drawn as it was"
         return (*told, f"{changed}: {self.prompt}")
