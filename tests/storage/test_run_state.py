@@ -92,7 +92,7 @@ def test_resume_behind_a_url_gives_same_bytes(
     with pytest.raises(StorageError):
         learn(URL)
     faulty.heal()
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="unictokens"):  # commands set a level of their own
         learned = learn(URL)
     assert "continues after" in caplog.text and learned.version == 1
     assert lasting(URL) == whole
