@@ -57,7 +57,7 @@ def _call(name: str, arguments: list[str]) -> int:
         remote.add_sending(parser)
     parsed = parser.parse_args(arguments)
     set_up_logging(parsed.verbose)
-    if name in SENT and parsed.address:
+    if name in SENT and parsed.address is not None:
         return remote.send(name, arguments, parsed, parser)
     return command.run(parsed)
 

@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask for it. A job that nobody drives is no error: it is what was wanted."""
-    if arguments.address:
+    if arguments.address is not None:
         return _on_cluster(arguments)
     folder = here(arguments)
     driver = folder.driver()

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from cluster.capacity import Forecast, Planner, Room, machine_flops
 from cluster.engines import EngineSettings, add_engine, read_engine
+from cluster.host import elsewhere
 from cluster.job import WIDTH, lane_count
 from unictokens.backbones.precision import DTYPES
 from unictokens.cli.options import add_config, read_config
@@ -23,6 +24,8 @@ from unictokens.data.catalog import Catalog
 from unictokens.data.records import ConceptRecord
 from unictokens.errors import ConfigError, DataError, StorageError
 from unictokens.memory import GIB, available_bytes, host_bytes, in_words
+
+ELSEWHERE = "'python -m cluster plan --device-memory GIB' says what fits on a machine of the cluster"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +71,16 @@ def fitted(
     lanes: int,
     width: int,
 ) -> tuple[EngineSettings, int]:
-    """The engine and pack width of a job on this machine, as asked for or, where that does not fit, less."""
+    """The engine and pack width of a job on this machine, as asked for or, where that does not fit, less.
+
+    On a cluster it stays as asked for: the driver's machine, often one without a GPU, says nothing of those of the lanes.
+    """
+    if elsewhere():
+        room = in_words(engine.cache_bytes)
+        console.print(
+            f"plan: packs of {width}, image prefixes up to {room}, as asked for: {ELSEWHERE}", highlight=False
+        )
+        return engine, width
     count = count_lanes(lanes, engine, len(names))
     room = room_of_a_process(count * engine.processes)
     found = plan_lane(config, engine, readable(catalog, names), width, count, room)

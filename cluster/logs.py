@@ -30,7 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print them."""
-    if arguments.address:
+    if arguments.address is not None:
         return _from_cluster(arguments)
     folder = here(arguments)
     watched = Watched(folder)

@@ -22,7 +22,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Reopen what failed and continue the job, here or as its next attempt on a cluster; exit codes as `train`."""
-    if arguments.address:
+    if arguments.address is not None:
         return _on_cluster(arguments)
     folder = here(arguments)
     with driving(folder):

@@ -53,7 +53,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Show it. Exit code 1 when concepts of it failed, 130 when it ended before its end; a job under way is well."""
     last = None
-    seen = _from_cluster(arguments) if arguments.address else _from_folder(arguments)
+    seen = _from_cluster(arguments) if arguments.address is not None else _from_folder(arguments)
     console = make_console()
     if arguments.json:
         for last in seen:

@@ -27,6 +27,9 @@ from unictokens.memory import in_words
 
 ANSWER_SECONDS = 8.0
 POLL_SECONDS = 0.5
+START_SECONDS = 120.0
+STARTING = "No available agent"
+"""What a cluster says that answers already, but is not ready to start drivers."""
 OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 JOB = "unictokens_job"
 """Metadata key of the stable name that all attempts of a job share."""
@@ -112,7 +115,7 @@ class JobServer(Protocol):
 
 def add_address(parser: argparse.ArgumentParser, does: str) -> None:
     """--address and --token-file: read by `connect`."""
-    parser.add_argument("--address", default="", metavar="URL", help=f"{does} (a Ray dashboard, http://HOST:8265)")
+    parser.add_argument("--address", metavar="URL", help=f"{does} (a Ray dashboard, http://HOST:8265)")
     parser.add_argument(
         "--token-file",
         type=Path,
@@ -217,19 +220,24 @@ class RayJobs:
                 package.write_bytes(submission.package)
             except OSError as error:
                 raise storage_error(error, package) from error
-            try:
-                self._client.submit_job(
-                    entrypoint=submission.command,
-                    submission_id=submission.id,
-                    runtime_env={"working_dir": str(package), "env_vars": dict(submission.variables)},
-                    metadata=dict(submission.metadata),
-                )
-            except (RuntimeError, ValueError, OSError) as error:
-                # Somebody else sent the same meanwhile: Ray says so with a 500 and a traceback.
-                if self._known(submission.id):
-                    return False
-                raise self._failed(error) from error
-        return True
+            end = time.monotonic() + START_SECONDS
+            while True:
+                try:
+                    self._client.submit_job(
+                        entrypoint=submission.command,
+                        submission_id=submission.id,
+                        runtime_env={"working_dir": str(package), "env_vars": dict(submission.variables)},
+                        metadata=dict(submission.metadata),
+                    )
+                except (RuntimeError, ValueError, OSError) as error:
+                    # Somebody else sent the same meanwhile: Ray says so with a 500 and a traceback.
+                    if self._known(submission.id):
+                        return False
+                    if STARTING not in str(error) or time.monotonic() > end:
+                        raise self._failed(error) from error
+                    time.sleep(POLL_SECONDS)
+                else:
+                    return True
 
     def attempts(self, job: str = "") -> list[Attempt]:
         found = [_attempt(details) for details in self._asked(self._client.list_jobs) if details.submission_id]

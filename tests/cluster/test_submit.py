@@ -182,6 +182,7 @@ def answers() -> Iterator[str]:
 def test_a_cluster_that_cannot_be_used_is_one_line(answers: str, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", "--data", "/data", "--out", "/out", "--address"]
     for address, expected in (
+        ("", "http://HOST:8265"),  # an unset variable must not mean this machine
         ("cluster", "http://HOST:8265"),
         ("ray://cluster:10001", "http://HOST:8265"),
         (ADDRESS, "no answer"),

@@ -63,7 +63,9 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[There]:
         text=True,
     )
     assert process.stdin is not None and process.stdout is not None
-    yield There(process.stdout.readline().strip(), token)
+    url = process.stdout.readline().strip()
+    assert url, "Ray did not start"
+    yield There(url, token)
     process.stdin.close()
     process.wait(60)
 
