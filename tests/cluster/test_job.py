@@ -47,7 +47,11 @@ def test_one_parent_with_a_nested_run_per_concept_is_tracked(job: tuple[Path, li
     experiment = client.get_experiment_by_name("unictokens")
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    children = {run.data.tags["concept"]: run for run in runs if run is not parent}
+    assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in runs if run is not parent)
+    lanes = [run for run in runs if run.data.tags["kind"] == "lane"]
+    assert lanes and all(run.info.status == "FINISHED" for run in lanes)
+    assert all("system/process_memory_megabytes" in run.data.metrics for run in lanes)
+    children = {run.data.tags["concept"]: run for run in runs if run.data.tags["kind"] == "concept"}
     assert {name: run.info.status for name, run in children.items()} == {
         "bo": "FINISHED",
         "miru": "FAILED",
