@@ -21,6 +21,8 @@ from unictokens.errors import StorageError, UniCTokensError
 log = logging.getLogger(__name__)
 
 LOG_FILE = "train.log"
+UNCROPPED = ("--set", "stages.bootstrap.generation=photos")
+"""Uploads are whole photos: nobody has cut the concept out of them, as the published dataset does."""
 PATIENCE = 20.0
 """Seconds a process gets to end itself before it is killed."""
 
@@ -120,7 +122,7 @@ class LocalTrainer:
         write_stage_files(Catalog.open(folder.data), name)
         output = folder.output
         command = [sys.executable, "-m", "unictokens", "train", "--resume", "--concept", name]
-        command += ["--data", str(folder.data), "--out", str(output), *self._options]
+        command += ["--data", str(folder.data), "--out", str(output), *self._options, *UNCROPPED]
         with (folder.path / LOG_FILE).open("ab") as told:
             with self._lock:
                 if self._closing or self._over(folder):
