@@ -7,6 +7,7 @@ from typing import Any
 from cluster.reproduction.claims import Claim
 from unictokens.config import RunConfig, override
 from unictokens.evaluation.ability import AbilitySettings
+from unictokens.evaluation.contenders import has_rows
 from unictokens.evaluation.exam import EXAMS, ExamSettings
 from unictokens.report.findings import Plot
 
@@ -43,7 +44,7 @@ class Variant:
 
     changed     settings over the base configuration, by dotted path
     stage       after which stage the rows are examined, "" for the last
-    contender   who is examined: "tokens", or a control ("nothing", "text"), which needs no training
+    contender   who is examined: "tokens", these with a replay ("replay-rules"), or a control ("nothing", "text"), which needs no training
     paper       the paper's numbers, by label of a column
     note        what must be known to read the line
     x, series, short   its place, line and name on the plot
@@ -66,7 +67,7 @@ class Variant:
     @property
     def trained(self) -> bool:
         """Whether it needs runs."""
-        return self.contender == "tokens"
+        return has_rows(self.contender)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,7 +142,8 @@ def _home(
     text = json.dumps([asdict(exam), list(prompts), loaded], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
     if plan is not None:
-        return f"{plan.name}/{stage or plan.stages[-1][0]}-{digest}"
+        how = "" if variant.contender == "tokens" else f"-{variant.contender}"
+        return f"{plan.name}/{stage or plan.stages[-1][0]}{how}-{digest}"
     # The bare base is the same one whichever concept it is not asked about.
     who = "base" if isinstance(exam, AbilitySettings) else concept
     return f"{who}/{variant.contender}-{digest}"

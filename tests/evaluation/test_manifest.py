@@ -16,6 +16,7 @@ from unictokens.evaluation.exam import EXAMS, ExamSettings, exam_for, examine, w
 from unictokens.evaluation.judges import Case, Ruling, judge_all
 from unictokens.evaluation.manifest import Answer, Header, Manifest
 from unictokens.evaluation.unifybench import scores
+from unictokens.replay.trace import Trace
 
 SETTINGS = ExamSettings(pure=1, knowledge=2, portraits=1, steps=2)
 PROMPTS = ["a <sks> in the snow"]
@@ -33,6 +34,9 @@ class Pupil:
 
     def answer(self, asked: Sequence[tuple[str, Path | None]], decoding: Decoding) -> list[str]:
         return [self._say(question) for question, _ in asked]
+
+    def recall(self, prompt: str) -> Trace | None:
+        return None
 
     def draw(self, prompt: str, seeds: Sequence[int], sampling: Sampling) -> list[Image.Image]:
         self._left -= 1

@@ -8,9 +8,10 @@ from PIL import Image
 
 from unictokens.atomic import write_bytes
 from unictokens.backbones.base import Sampling
-from unictokens.cli.options import add_concepts, read_pipeline
+from unictokens.cli.options import add_concepts, add_replay, read_pipeline, read_replay
 from unictokens.cli.shell import OK
 from unictokens.errors import ConfigError
+from unictokens.replay.replay import replay
 from unictokens.storage.base import local_folder
 
 
@@ -26,10 +27,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=50, help="decoding steps (50)")
     parser.add_argument("--guidance", type=float, default=5.0, help="classifier-free guidance, 0 turns it off (5)")
     parser.add_argument("--temperature", type=float, default=1.0, help="start temperature of the remasking noise (1)")
+    add_replay(
+        parser,
+        "first ask the concept what the prompt needs to know (its hat, where it lives): by rules, or by the model",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw and write the pictures; prints their paths."""
+    """Draw and write the pictures; prints what was replayed, and their paths."""
     if arguments.images < 1 or arguments.steps < 1 or arguments.seed < 0:
         raise ConfigError("--images and --steps must be at least 1 and --seed at least 0")
     if not 0 <= arguments.guidance < float("inf") or not 0 <= arguments.temperature < float("inf"):
@@ -38,7 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--out {arguments.out}: pictures are written as PNG, end the name with .png")
     sampling = Sampling(steps=arguments.steps, guidance=arguments.guidance, temperature=arguments.temperature)
     seeds = range(arguments.seed, arguments.seed + arguments.images)
-    pictures = read_pipeline(arguments).draw(arguments.prompt, list(seeds), sampling)
+    settings, pipeline, prompt = read_replay(arguments), read_pipeline(arguments), arguments.prompt
+    if settings is not None:
+        trace = replay(pipeline, prompt, settings)
+        print("\n".join(trace.lines))
+        prompt = trace.prompt
+    pictures = pipeline.draw(prompt, list(seeds), sampling)
     for number, picture in enumerate(pictures):
         print(_write(arguments.out, number if len(pictures) > 1 else None, picture))
     return OK

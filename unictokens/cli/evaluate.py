@@ -11,7 +11,7 @@ from rich.table import Table
 
 from unictokens.atomic import write_json
 from unictokens.backbones import load_backbone
-from unictokens.cli.options import OUT, add_device, add_store, read_device, trained_on
+from unictokens.cli.options import OUT, add_device, add_replay, add_store, read_device, read_replay, trained_on
 from unictokens.cli.progress import make_console
 from unictokens.cli.shell import FAILED, OK
 from unictokens.concepts.bundle import ConceptBundle
@@ -19,7 +19,7 @@ from unictokens.concepts.store import LATEST, ConceptStore
 from unictokens.data.catalog import Catalog
 from unictokens.data.records import ConceptRecord
 from unictokens.errors import ConceptError, ConfigError
-from unictokens.evaluation.contenders import INVERSION, NAMES, REAL
+from unictokens.evaluation.contenders import INVERSION, NAMES, REAL, REPLAY, has_rows
 from unictokens.evaluation.exam import EXAMS, exam_for
 from unictokens.evaluation.judges import Judge
 from unictokens.evaluation.manifest import Manifest
@@ -51,6 +51,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="STORE[@VERSION]",
         help="the same concept trained with --set method=textual_inversion, as one more contender",
     )
+    add_replay(parser, "one more contender, who is asked what a drawing prompt needs to know before it is drawn")
     parser.add_argument("--mode", default="correct", choices=MODES, help="paper_compat repeats the published quirks")
     parser.add_argument("--judge", default="toyland", help="toyland, openai, or none (toyland)")
     parser.add_argument("--judge-url", default="", metavar="URL", help="of openai: up to /v1")
@@ -81,7 +82,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Examine, judge, look, print. Exit code 1 when something stayed without a verdict."""
-    contenders = _contenders(arguments.contenders, arguments.inversion)
+    contenders = _contenders(arguments)
     name, _, version = arguments.concept.partition("@")
     catalog = Catalog.open(arguments.data)
     record = catalog.concept(name)
@@ -117,12 +118,13 @@ def _single(device: str) -> str:
     return "cuda" if device == "spread" else device
 
 
-def _contenders(text: str, inversion: str | None) -> list[str]:
-    names = [name for name in text.split(",") if name]
+def _contenders(arguments: argparse.Namespace) -> list[str]:
+    names = [name for name in arguments.contenders.split(",") if name]
     for name in names:
         if name not in CONTENDERS:
             raise ConfigError(f"contender '{name}' is unknown: choose among {', '.join(CONTENDERS)}")
-    return names + ([INVERSION] if inversion else [])
+    replays = read_replay(arguments)
+    return [*names, *([REPLAY + replays.name] if replays else []), *([INVERSION] if arguments.inversion else [])]
 
 
 def _inversion(text: str, name: str) -> tuple[ConceptBundle, int]:
@@ -200,15 +202,18 @@ def _prompts(path: Path | None, catalog: Catalog, record: ConceptRecord) -> list
     return prompts
 
 
+NO_SCORE = Score(None, 0, "it has no such column")
+
+
 def table(results: Mapping[str, Scores], title: str) -> Table:
     """A row per score, a column per contender, and what rows of tokens gain over nothing."""
-    gainers = [who for who in ("tokens", INVERSION) if who in results] if "nothing" in results else []
-    titles = {"tokens": "gain", INVERSION: f"gain of {INVERSION}"}
-    made = Table("score", *results, *(titles[who] for who in gainers), title=title)
+    gainers = [who for who in results if has_rows(who)] if "nothing" in results else []
+    titles = ["gain" if who == "tokens" else f"gain of {who}" for who in gainers]
+    made = Table("score", *results, *titles, title=title)
     for column in dict.fromkeys(column for each in results.values() for column in each):
         cells = [_cell(each.get(column)) for each in results.values()]
         for who in gainers:
-            with_tokens, without = results[who][column].value, results["nothing"][column].value
+            with_tokens, without = (results[each].get(column, NO_SCORE).value for each in (who, "nothing"))
             cells.append("" if with_tokens is None or without is None else f"{with_tokens - without:+.3f}")
         made.add_row(column, *cells)
     return made

@@ -10,6 +10,7 @@ from unictokens.concepts.store import LATEST, ConceptStore
 from unictokens.config import PRESETS, RunConfig, load_config, override, parse_settings
 from unictokens.errors import ConceptError, ConfigError
 from unictokens.pipeline import Pipeline
+from unictokens.replay.settings import MOST, PARSERS, ReplaySettings
 from unictokens.storage.base import parse_place
 
 OUT = Path("out")
@@ -73,6 +74,25 @@ def add_concepts(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--backbone", metavar="mini|DIR|HUB", help="frozen model, in place of the one trained on")
     add_device(parser)
+
+
+def add_replay(parser: argparse.ArgumentParser, what: str) -> None:
+    """--replay, --exemplars: read by `read_replay`."""
+    parser.add_argument("--replay", choices=PARSERS, help=what)
+    parser.add_argument(
+        "--exemplars", type=int, metavar="N", help=f"shown to the model in --replay exemplars, 0 to {MOST} ({MOST})"
+    )
+
+
+def read_replay(arguments: argparse.Namespace) -> ReplaySettings | None:
+    """How knowledge is replayed, None for not at all. Raises ConfigError."""
+    if arguments.exemplars is not None and arguments.replay != "exemplars":
+        raise ConfigError("--exemplars counts those that the model is shown: add --replay exemplars")
+    if arguments.replay is None:
+        return None
+    return ReplaySettings(
+        parser=arguments.replay, exemplars=MOST if arguments.exemplars is None else arguments.exemplars
+    )
 
 
 def read_pipeline(arguments: argparse.Namespace) -> Pipeline:

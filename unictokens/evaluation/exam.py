@@ -133,8 +133,10 @@ def _draw(
     for number, (group, prompt) in enumerate(prompts):
         tell(f"drawing {prompt!r} ({number + 1})")
         seeds = [wish.seed for wish in left if (wish.group, wish.prompt) == (group, prompt)]
-        for seed, picture in zip(seeds, contender.draw(prompt, seeds, sampling), strict=True):
-            manifest.add_drawing(group, prompt, seed, picture)
+        trace = contender.recall(prompt)
+        pictures = contender.draw(prompt if trace is None else trace.prompt, seeds, sampling)
+        for seed, picture in zip(seeds, pictures, strict=True):
+            manifest.add_drawing(group, prompt, seed, picture, trace)
 
 
 def _place(question: ExamQuestion, root: Path) -> str | None:

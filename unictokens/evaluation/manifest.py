@@ -23,6 +23,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from unictokens.atomic import storage_error, write_bytes, write_json
 from unictokens.errors import DataError
+from unictokens.replay.trace import Trace
 
 FORMAT = 1
 STRICT = ConfigDict(extra="forbid")
@@ -63,13 +64,14 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A picture of a prompt; `file` is in images/."""
+    """A picture of a prompt; `file` is in images/. With a `trace`, its prompt was drawn in place of the one asked for."""
 
     __pydantic_config__ = STRICT
     group: Group
     prompt: str
     seed: int
     file: str
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,13 +177,15 @@ class Manifest:
                 raise storage_error(error, path) from error
             lists[type(entry)].append(entry)
 
-    def add_drawing(self, group: Group, prompt: str, seed: int, picture: Image.Image) -> None:
+    def add_drawing(
+        self, group: Group, prompt: str, seed: int, picture: Image.Image, trace: Trace | None = None
+    ) -> None:
         """Keep a picture. Raises StorageError."""
         file = f"{group}-{len(self.drawings):04d}.png"
         buffer = io.BytesIO()
         picture.save(buffer, format="PNG")
         write_bytes(self.folder / "images" / file, buffer.getvalue())
-        self.add([Drawing(group=group, prompt=prompt, seed=seed, file=file)])
+        self.add([Drawing(group=group, prompt=prompt, seed=seed, file=file, trace=trace)])
 
     def image(self, drawing: Drawing) -> Path:
         """Where a drawing's picture lies."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from unictokens.evaluation import bleu
 from unictokens.evaluation.manifest import Answer, Manifest
+from unictokens.replay.recall import intents
 
 Mode = Literal["correct", "paper_compat"]
 
@@ -61,6 +62,24 @@ def understanding_scores(manifest: Manifest, mode: Mode = "correct") -> Scores:
         for column, measure in (("bleu", bleu.released), ("bleu-4", bleu.standard)):
             found[f"{name} {column}"] = Score.mean(_each(answers, measure), f"no {kind} questions")
     return found
+
+
+INTENTS, RECALLED = "right intents", "recalled"
+
+
+def replay_scores(manifest: Manifest) -> Scores:
+    """Of the prompts about facts, how many of the things that they refer to were asked for, and how many prompts got an answer.
+
+    What a prompt refers to is what the rules see in it.
+    """
+    traces = {each.prompt: each.trace for each in manifest.drawings if each.group == "knowledge" and each.trace}
+    counts = [intents(trace, (manifest.header.concept,)) for trace in traces.values()]
+    asked = [float(at < right) for right, wanted in counts for at in range(wanted)]
+    changed = [float(trace.prompt != trace.request) for trace in traces.values()]
+    return {
+        INTENTS: Score.mean(asked, "no prompt refers to anything that the rules know"),
+        RECALLED: Score.mean(changed, "nothing was replayed"),
+    }
 
 
 def judged(manifest: Manifest, judge: str, subjects: Sequence[str]) -> Score:

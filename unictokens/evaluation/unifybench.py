@@ -8,11 +8,11 @@ from unictokens import __version__
 from unictokens.backbones.base import Backbone
 from unictokens.concepts.bundle import ConceptBundle
 from unictokens.data.records import ConceptRecord
-from unictokens.evaluation.contenders import INVERSION, REAL, contender
+from unictokens.evaluation.contenders import INVERSION, REAL, REPLAY, contender
 from unictokens.evaluation.exam import ExamSettings, examine
 from unictokens.evaluation.judges import Judge, judge_all
 from unictokens.evaluation.manifest import Header, Manifest
-from unictokens.evaluation.score import Mode, Score, Scores, judged, subjects, understanding_scores
+from unictokens.evaluation.score import Mode, Score, Scores, judged, replay_scores, subjects, understanding_scores
 from unictokens.evaluation.similarity import similarity_scores
 
 JUDGED = {"vqa score": "vqa", "qa score": "text_only", "knowledge score": "knowledge"}
@@ -75,6 +75,8 @@ def scores(manifest: Manifest, judge: str | None) -> Scores:
     for column, kind in JUDGED.items():
         asked = subjects(manifest, kind)
         found[column] = Score(None, 0, "no judge was asked") if judge is None else judged(manifest, judge, asked)
+    if manifest.header.contender.startswith(REPLAY):
+        found |= replay_scores(manifest)
     return found | similarity_scores(manifest)
 
 
