@@ -49,9 +49,7 @@ INIT = Table(
         ),
         Variant(name="perception", paper={"rec": 0.790, "vqa score": 0.523, "qa score": 0.431}),
     ),
-    columns=tuple(
-        Column(name) for name in ("rec", "recall", "no recall", "lookalike recall", "vqa score", "qa score")
-    ),
+    columns=tuple(Column(name) for name in ("rec", "recall", "no recall", "lookalike recall", "vqa score", "qa score")),
     claims=(
         Leads("perception", OTHER_STARTS, "rec"),
         Beats("perception", "more training", "rec", clearly=True),
