@@ -31,8 +31,6 @@ OUTPUT = "out"
 """Metadata key of the output path, where the job's folder is."""
 BEGIN = "-- begin --"
 """Printed before the answer to a question; what comes earlier is Ray's."""
-UNBUFFERED = {"PYTHONUNBUFFERED": "1"}
-"""The driver's words shall be seen as they come. It sets for its workers itself what they need: Ray refuses both."""
 HERE = {"--address": 1, "--token-file": 1, "--follow": 0}
 """Options of the sender, and how many words follow each."""
 HOW = frozenset(
@@ -109,7 +107,6 @@ def begin(
             command=shlex.join(["python", "-m", "cluster", *words]),
             package=packed(files),
             metadata=metadata,
-            variables=UNBUFFERED,
         )
         began = server.submit(submission)
         after = f", after one that is {before[-1].status.lower()}" if before else ""
@@ -143,7 +140,7 @@ def ask(server: JobServer, words: Sequence[str], hear: Callable[[str], object]) 
     """Run `python -m cluster WORDS` on the cluster's head, pass on its lines as they come, and return its exit code."""
     identity = f"question-{secrets.token_hex(6)}"
     command = f"echo '{BEGIN}'; {shlex.join(['python', '-m', 'cluster', *words])}"
-    submission = Submission(id=identity, command=command, package=packed(), metadata={}, variables=UNBUFFERED)
+    submission = Submission(id=identity, command=command, package=packed(), metadata={})
     server.submit(submission)
     lines = _Lines(hear)
     try:

@@ -64,16 +64,12 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """What is sent: a shell command, run in a folder that holds the files of `package` (a zip).
-
-    variables  environment of the driver and of all that it starts
-    """
+    """What is sent: a shell command, run in a folder that holds the files of `package` (a zip)."""
 
     id: str
     command: str
     package: bytes
     metadata: Mapping[str, str]
-    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class JobServer(Protocol):
@@ -226,7 +222,7 @@ class RayJobs:
                     self._client.submit_job(
                         entrypoint=submission.command,
                         submission_id=submission.id,
-                        runtime_env={"working_dir": str(package), "env_vars": dict(submission.variables)},
+                        runtime_env={"working_dir": str(package)},
                         metadata=dict(submission.metadata),
                     )
                 except (RuntimeError, ValueError, OSError) as error:
