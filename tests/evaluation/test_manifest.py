@@ -26,6 +26,7 @@ class Pupil:
     """A contender of which one says what it answers; draws grey."""
 
     name = "tokens"
+    replays = None
 
     def __init__(self, say: Callable[[str], str], breaks_after: int = 10**6) -> None:
         self._say = say

@@ -1,6 +1,8 @@
 """A drawing prompt learns what it needs from the concept's own answers, and stays as it was where they cannot be used."""
 
+import asyncio
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,8 +18,8 @@ from unictokens.data.toyland.samples import conditions, text_only
 from unictokens.data.toyland.world import Subject
 from unictokens.errors import ConfigError
 from unictokens.replay.exemplars import EXEMPLARS, chosen, composed, parsed, parsing
-from unictokens.replay.recall import intents
-from unictokens.replay.replay import replay
+from unictokens.replay.recall import LONGEST_PROMPT, MOST_REFERENCES, Round, intents
+from unictokens.replay.replay import replay, replay_awaited
 from unictokens.replay.rules import references
 from unictokens.replay.settings import MOST, ReplaySettings
 from unictokens.replay.trace import Trace
@@ -164,6 +166,30 @@ def test_every_fact_of_toyland_is_asked_for_in_words_that_were_taught(subject: S
         (reference,) = references(prompt, knower.names)
         told = {each.answer for each in fact_answers(f"<{subject.name}>", subject.cls, fact, rng)} - {"Yes.", "No."}
         assert {reference.read(answer)[1] for answer in told} == {""}
+
+
+def test_a_service_that_awaits_gets_the_same_trace() -> None:
+    knower = Knower(HAT | HOME, scholar)
+
+    async def answer(wanted: Round) -> list[str]:
+        asked = [(question, None) for question in wanted.questions]
+        return knower.ask_all(asked) if wanted.personal else knower.bare.ask_all(asked)
+
+    prompt = "A photo of <bo> with its hat where it lives."
+    for settings in (ReplaySettings(), ReplaySettings(parser="exemplars")):
+        awaited = asyncio.run(replay_awaited(answer, prompt, knower.names, settings))
+        assert awaited == replay(knower, prompt, settings)
+
+
+def test_long_and_hostile_prompts_are_read_quickly() -> None:
+    for start, again in (("<bo> ", "its "), ("<bo> ", "its a "), ("", "<bo> where it "), ("<bo>'s ", "x-")):
+        for room in (LONGEST_PROMPT, 100 * LONGEST_PROMPT):
+            prompt = start + again * ((room - len(start)) // len(again))
+            started = time.monotonic()
+            trace = replay(Knower({}), prompt)
+            assert time.monotonic() - started < 2 and trace.prompt == prompt
+            assert trace.calls <= 3 * MOST_REFERENCES
+            assert room == LONGEST_PROMPT or "characters" in trace.refused[0]
 
 
 def test_a_trace_survives_json() -> None:

@@ -111,7 +111,7 @@ def test_examinations_from_before_replay_are_still_read(record: ConceptRecord, t
     assert [each.file for each in again.drawings] == [each.file for each in manifest.drawings]
     found = scores(again, None)
     assert found[RECALLED].value is None and found[RECALLED].why
-    assert table({"replay-rules": found, "nothing": {"rec": found["rec"]}}, "").row_count == len(found)
+    assert table({"replay-rules": found, "nothing": {RECALLED: found[RECALLED]}}, "").row_count == len(found)
 
 
 def test_contenders_with_replay_are_known_by_name(tiny_backbone: ShowO, record: ConceptRecord) -> None:

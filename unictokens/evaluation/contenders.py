@@ -20,7 +20,8 @@ the paper's tables)."""
 INVERSION = "inversion"
 """Rows of textual inversion, learned from drawing alone: what unified training must beat."""
 REPLAY = "replay-"
-"""Before a replay's name, "replay-rules": the concept's own rows, which are asked what a drawing prompt needs to know before it is drawn."""
+"""Before a replay's name, "replay-rules": the concept's own rows, which are asked what a drawing prompt needs to know before it is drawn. Its answers
+to questions would be those of "tokens", so it is asked none."""
 REAL = "real"
 """The training photos themselves, each beside the others: how alike pictures of the concept can be. They sit no exam."""
 

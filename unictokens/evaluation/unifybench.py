@@ -67,15 +67,18 @@ class Bench:
 def scores(manifest: Manifest, judge: str | None) -> Scores:
     """All scores of an examination, from its manifest alone; `judge` names whose verdicts count, None for nobody's.
 
-    "real" sat no exam and has the columns of similarity only.
+    "real" sat no exam and has the columns of similarity only. With a replay there are only those of drawings: it answers no questions.
     """
     if manifest.header.contender == REAL:
         return similarity_scores(manifest)
-    found = understanding_scores(manifest, manifest.header.mode)
+    replays = manifest.header.contender.startswith(REPLAY)
+    found: Scores = {} if replays else understanding_scores(manifest, manifest.header.mode)
     for column, kind in JUDGED.items():
+        if replays and kind != "knowledge":
+            continue
         asked = subjects(manifest, kind)
         found[column] = Score(None, 0, "no judge was asked") if judge is None else judged(manifest, judge, asked)
-    if manifest.header.contender.startswith(REPLAY):
+    if replays:
         found |= replay_scores(manifest)
     return found | similarity_scores(manifest)
 

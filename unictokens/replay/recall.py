@@ -25,18 +25,30 @@ class Round:
     max_tokens: int
 
 
+LONGEST_PROMPT, MOST_REFERENCES = 2000, 8
+"""Characters of a prompt beyond which it is left alone, and things that are asked for: anybody may write prompts."""
+
 Recalling = Generator[Round, Sequence[str], Trace]
 
 
 def recall(prompt: str, names: Sequence[str], settings: ReplaySettings) -> Recalling:
     """Replay what the concepts `names` know for a drawing prompt; an answer that cannot be used leaves it as it is."""
+    if len(prompt) > LONGEST_PROMPT:
+        return _left_alone(prompt, settings, f"the prompt has {len(prompt)} characters, more than {LONGEST_PROMPT}")
     if settings.parser == "rules":
         return _by_rules(prompt, names, settings)
     return _by_exemplars(prompt, names, settings)
 
 
+def _left_alone(prompt: str, settings: ReplaySettings, *refused: str) -> Recalling:
+    shown = settings.exemplars if settings.parser == "exemplars" else 0
+    return Trace(request=prompt, prompt=prompt, parser=settings.parser, exemplars=shown, refused=refused)
+    yield  # a generator that asks nothing
+
+
 def _by_rules(prompt: str, names: Sequence[str], settings: ReplaySettings) -> Recalling:
-    waiting = list(references(prompt, names))
+    found = references(prompt, names)
+    waiting, left_out = list(found[:MOST_REFERENCES]), found[MOST_REFERENCES:]
     said: dict[Reference, str] = {}
     inquiries: list[Inquiry] = []
     turn = 0
@@ -56,6 +68,7 @@ def _by_rules(prompt: str, names: Sequence[str], settings: ReplaySettings) -> Re
         prompt=compose(prompt, said),
         parser="rules",
         inquiries=tuple(inquiries),
+        refused=(f"{len(left_out)} more things are not asked for",) if left_out else (),
         composer="rules" if said else "nobody",
         calls=len(inquiries),
     )
@@ -63,7 +76,7 @@ def _by_rules(prompt: str, names: Sequence[str], settings: ReplaySettings) -> Re
 
 def _by_exemplars(prompt: str, names: Sequence[str], settings: ReplaySettings) -> Recalling:
     if not any(f"<{name}>" in prompt for name in names):
-        return Trace(request=prompt, prompt=prompt, parser="exemplars", exemplars=settings.exemplars)
+        return (yield from _left_alone(prompt, settings))
     (said,) = yield Round((parsing(prompt, settings.exemplars),), False, settings.max_tokens)
     wanted, refused = parsed(said, names)
     answers = (yield Round(tuple(each for _, each in wanted), True, settings.max_tokens)) if wanted else ()

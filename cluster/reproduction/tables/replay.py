@@ -41,7 +41,7 @@ REPLAYS = Table(
     title="Saying what one knows before drawing it",
     source="OmniPersona (arXiv 2601.06965) Table 2 and Figure 6b",
     variants=(NOTHING, TEXT, PLAIN, *BY_COUNT, RULES),
-    columns=tuple(Column(name) for name in (KNOWLEDGE, "knowledge clip-i", INTENTS, RECALLED, "qa score")),
+    columns=tuple(Column(name) for name in (KNOWLEDGE, "knowledge clip-i", INTENTS, RECALLED)),
     claims=(
         Beats(RULES.name, PLAIN.name, KNOWLEDGE, by=0.2, clearly=True),
         Keeps(RULES.name, TEXT.name, KNOWLEDGE, within=0.1),
