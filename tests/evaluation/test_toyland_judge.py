@@ -55,6 +55,6 @@ def test_the_shipped_reader_reads_new_photos() -> None:
     rng = np.random.default_rng(77)
     photos = [random_photo(rng) for _ in range(100)]
     read = ToylandReader().read([render(photo, 64) for photo in photos])
-    for field, least in (("place", 0.97), ("accessory", 0.82), ("accessory_colour", 0.7)):
+    for field, least in (("place", 0.97), ("accessory", 0.95), ("accessory_colour", 0.92)):
         right = np.mean([getattr(one, field) == getattr(photo, field) for one, photo in zip(read, photos, strict=True)])
         assert right >= least, (field, right)

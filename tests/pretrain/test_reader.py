@@ -15,8 +15,8 @@ from unictokens.pretrain.reader import ReaderRecipe, train_reader, write_reader
 
 
 def test_a_short_training_learns_places_and_survives_its_file(tmp_path: Path) -> None:
-    recipe = ReaderRecipe(photos=300, held_out=60, steps=60, batch=32)
-    net, hits = train_reader(load("mini"), recipe)
+    recipe = ReaderRecipe(groups=75, held_out=15, steps=60, batch=32)
+    net, hits = train_reader(load("mini"), recipe, tmp_path)
     at = list(ATTRIBUTES).index("place")
     assert float(hits["drawn"][at]) > 0.5 and hits["rebuilt"].shape == (len(ATTRIBUTES),)
     write_reader(tmp_path, net, recipe, hits)
@@ -25,7 +25,7 @@ def test_a_short_training_learns_places_and_survives_its_file(tmp_path: Path) ->
     pictures = [render(random_photo(rng), 64) for _ in range(3)]
     reader = ToylandReader(tmp_path / "reader.safetensors")
     assert len(reader.read(pictures)) == 3
-    for kept, made in zip(reader._net.parameters(), net.parameters(), strict=True):
+    for kept, made in zip(reader._net.state_dict().values(), net.state_dict().values(), strict=True):
         assert torch.equal(kept, made)
 
 

@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         if options.reader:
-            net, hits = train_reader(load(options.start or "mini"), ReaderRecipe())
+            net, hits = train_reader(load(options.start or "mini"), ReaderRecipe(), options.folder)
             write_reader(options.folder, net, ReaderRecipe(), hits)
             return 0
         if options.clip:

@@ -122,11 +122,15 @@ class CodeHead(nn.Module):
         return self.layers(bits_BCHW).float()
 
 
-def attribute_loss(logits_BL: Tensor, attributes_BA: Tensor) -> Tensor:
-    """Mean cross-entropy over photos and attributes; attributes int64 [B, A], -100 where unknown."""
+def attribute_loss(logits_BL: Tensor, attributes_BA: Tensor, weights_A: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy over photos and attributes; attributes int64 [B, A], -100 where unknown.
+
+    weights_A  float32 [A], how much each attribute's sum counts; 1 by default
+    """
     parts = logits_BL.split(SIZES, dim=1)
     known = [functional.cross_entropy(part, attributes_BA[:, at], reduction="sum") for at, part in enumerate(parts)]
-    return torch.stack(known).sum() / (attributes_BA >= 0).sum().clamp(min=1)
+    sums_A = torch.stack(known) if weights_A is None else torch.stack(known) * weights_A
+    return sums_A.sum() / (attributes_BA >= 0).sum().clamp(min=1)
 
 
 def shared_looks(known_MA: Tensor, shown_MA: Tensor) -> Tensor:

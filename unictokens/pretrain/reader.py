@@ -1,6 +1,7 @@
 """Train the net that reads Toyland pictures for the judge: `python -m unictokens.pretrain FOLDER --reader`."""
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,50 +13,65 @@ from torch import Tensor
 from unictokens.atomic import write_bytes
 from unictokens.backbones.showo.backbone import ShowO
 from unictokens.evaluation.toyland_reader import SIDE, ReaderNet
-from unictokens.pretrain.album import rebuild
-from unictokens.pretrain.attributes import ATTRIBUTES, attribute_hits, attribute_loss, attributes_of
-from unictokens.pretrain.pool import draw_pixels, photo_of, to_network
+from unictokens.pretrain.album import GROUP, make_album
+from unictokens.pretrain.attributes import ATTRIBUTES, attribute_hits, attribute_loss
+from unictokens.pretrain.pool import to_network
+
+logger = logging.getLogger(__name__)
 
 AT_ONCE = 100
+CLEAR = ("accessory", "accessory colour", "place")
+"""Attributes that the judge of drawings decides by; the others are learned because they help."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderRecipe:
-    """photos are strangers'; each is learned as drawn and as rebuilt from its codes, which is what models draw like.
+    """groups are of `album`: two photos each of a stranger and of a lookalike, as drawn and as rebuilt from codes, which is what
+    models draw like.
 
-    held_out_seed  first seed of the photos that accuracy is measured on; no pool has them
+    held_out_from  first group of those that accuracy is measured on
+    weight         of attributes that the judge decides by; of the others it is 1
     """
 
-    photos: int = 24_000
-    held_out: int = 2_000
+    groups: int = 6_000
+    held_out: int = 500
     steps: int = 5_000
     batch: int = 64
     lr: float = 2e-3
+    weight_decay: float = 0.02
     dropout: float = 0.3
+    weight: float = 3.0
     seed: int = 0
-    held_out_seed: int = 950_000_000
+    held_out_from: int = 950_000
 
 
-def train_reader(backbone: ShowO, recipe: ReaderRecipe) -> tuple[ReaderNet, dict[str, Tensor]]:
-    """The net, and its shares of right classes per attribute float32 [A] on held-out photos "drawn" and "rebuilt"."""
-    drawn_PHWC, rebuilt_PHWC, truth_PA = _lessons(backbone, range(recipe.photos))
+def train_reader(backbone: ShowO, recipe: ReaderRecipe, cache: Path) -> tuple[ReaderNet, dict[str, Tensor]]:
+    """The net, and its shares of right classes per attribute float32 [A] on held-out photos "drawn" and "rebuilt".
+
+    cache  where the album is kept
+    """
+    album = make_album(backbone, range(recipe.groups), cache)
     rng = np.random.default_rng(recipe.seed)
     torch.manual_seed(recipe.seed)
     net = ReaderNet(recipe.dropout)
-    optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.02)
+    optimizer = torch.optim.AdamW(net.parameters(), weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.steps, pct_start=0.1)
-    for _ in range(recipe.steps):
-        chosen = rng.integers(recipe.photos, size=recipe.batch)
-        rebuilt = rng.random(recipe.batch) < 0.5
-        pixels = np.where(rebuilt[:, None, None, None], rebuilt_PHWC[chosen], drawn_PHWC[chosen])
-        loss = attribute_loss(net(to_network(pixels)), truth_PA[torch.from_numpy(chosen)])
+    weights_A = torch.tensor([recipe.weight if name in CLEAR else 1.0 for name in ATTRIBUTES])
+    for step in range(recipe.steps):
+        chosen = rng.integers(len(album.photos), size=recipe.batch)
+        loss = attribute_loss(net(album.lesson(chosen, rng)), album.truth_PA[torch.from_numpy(chosen)], weights_A)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
+        if step % 250 == 0:
+            logger.info("reader: step %d of %d, loss %.3f", step, recipe.steps, loss.item())
     net.eval()
-    drawn, rebuilt, truth = _lessons(backbone, range(recipe.held_out_seed, recipe.held_out_seed + recipe.held_out))
-    return net, {"drawn": _hits(net, drawn, truth), "rebuilt": _hits(net, rebuilt, truth)}
+    held_out = make_album(backbone, range(recipe.held_out_from, recipe.held_out_from + recipe.held_out))
+    return net, {
+        kind: _hits(net, pixels, held_out.truth_PA)
+        for kind, pixels in (("drawn", held_out.drawn_PHWC), ("rebuilt", held_out.rebuilt_PHWC))
+    }
 
 
 def write_reader(folder: Path, net: ReaderNet, recipe: ReaderRecipe, hits: dict[str, Tensor]) -> None:
@@ -71,7 +87,7 @@ A small convolutional net that names what a {SIDE} px Toyland picture shows. The
 accessory, its colour and the place. Made by `python -m unictokens.pretrain FOLDER --reader` from drawings of this package
 only; licence: Apache-2.0.
 
-Right on {recipe.held_out:,} held-out photos (seeds from {recipe.held_out_seed:,}), as drawn and as rebuilt from their image codes:
+Right on {recipe.held_out * GROUP:,} held-out photos (groups from {recipe.held_out_from:,}; half of them show lookalikes), as drawn and as rebuilt from their image codes:
 
 | attribute | drawn | rebuilt |
 |---|---|---|
@@ -84,17 +100,6 @@ Right on {recipe.held_out:,} held-out photos (seeds from {recipe.held_out_seed:,
 ```
 """
     write_bytes(folder / "MODEL_CARD.md", text.encode())
-
-
-def _lessons(backbone: ShowO, seeds: range) -> tuple[np.ndarray, np.ndarray, Tensor]:
-    """Photos as drawn and as rebuilt, uint8 [P, 64, 64, 3] both, and their class numbers int64 [P, A]."""
-    drawn, rebuilt = [], []
-    for start in range(0, len(seeds), AT_ONCE):
-        pixels = draw_pixels(seeds[start : start + AT_ONCE], SIDE)
-        drawn.append(pixels)
-        rebuilt.append(rebuild(backbone, pixels))
-    truth = torch.tensor([attributes_of(photo_of(seed)) for seed in seeds])
-    return np.concatenate(drawn), np.concatenate(rebuilt), truth
 
 
 @torch.no_grad()
