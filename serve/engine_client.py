@@ -15,6 +15,7 @@ from serve import client
 from serve.client import Accepted, AnswerEvent, DrawEvent, ModelInfo, Reference, Said, Sketch, Unavailable
 from serve.engine import events as told
 from serve.engine.asked import Ask, Asked, Draw
+from serve.engine.counters import Counters
 from serve.engine.engine import Engine
 from serve.engine.settings import EngineSettings
 from unictokens.backbones.base import Sampling, Turn
@@ -62,6 +63,16 @@ class EngineClient:
         """What is served."""
         info = self._engine.stepper.info
         return ModelInfo(name=info.name, image_size=info.image_size, fingerprint=info.fingerprint)
+
+    @property
+    def counters(self) -> Counters:
+        """The engine's numbers."""
+        return self._engine.counters
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine's thread runs."""
+        return self._engine.alive
 
     def question_tokens(self, turns: Sequence[Turn], longest: int) -> int:
         """Tokens of a conversation; see `Client`."""

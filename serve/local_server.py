@@ -34,10 +34,13 @@ def _serve(given: argparse.Namespace) -> int:
 
     from serve.api.app import create_app
     from serve.api.state import House
+    from serve.counted import Counted, HttpCounters
     from serve.engine_client import EngineClient
     from serve.folder import Folder
     from serve.limits import Limits
     from serve.local_trainer import LocalTrainer
+    from serve.metrics import Numbers
+    from serve.metrics_page import WithPage
     from unictokens.backbones import load_backbone
 
     _set_up_logging()
@@ -47,10 +50,12 @@ def _serve(given: argparse.Namespace) -> int:
     negatives = given.negatives or (_strangers(folder.root / "strangers") if given.backbone == "mini" else None)
     trainer = LocalTrainer(folder.concepts, ("--config", given.config, "--backbone", given.backbone), negatives)
     house = House(client=client, users=users, trainer=trainer, limits=Limits())
+    counters = HttpCounters()
+    app = WithPage(Counted(create_app(house), counters), Numbers(client.counters, counters))
     print(f"serving {client.info.name} on http://{given.host}:{given.port}/v1 (document: /docs); Ctrl-C stops it")
     try:
         uvicorn.run(
-            create_app(house),
+            app,
             host=given.host,
             port=given.port,
             log_level="warning",
