@@ -197,7 +197,7 @@ def test_a_table_has_all_variants_and_a_broken_concept_is_a_hole(reproduced: tup
     assert all(finding.holds is not None or "interval" in finding.said for finding in found.findings)
     text = (out / "tables/init/table.md").read_text()
     assert "| perception |" in text and "0.79" in text and "0.png" in text
-    assert (out / "tables/init/table.csv").read_text().count("\n") == 1 + 8 * 5
+    assert (out / "tables/init/table.csv").read_text().count("\n") == 1 + 8 * 6
     assert (out / "tables/init/plot.png").stat().st_size > 10_000
     page = (out / "reproduction.html").read_text()
     assert "data:image/png;base64," in page and "0.png" in page and "http" not in page.replace("http-equiv", "")
