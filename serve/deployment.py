@@ -85,6 +85,10 @@ class Model:
         """Drop a concept's rows."""
         self._client.forget(concept)
 
+    async def numbers(self) -> dict[str, float]:
+        """What the engine has counted, by dotted names."""
+        return self._client.counters.flat()
+
     def check_health(self) -> None:
         """Raises ServeError when the engine is dead, stuck or broken; Ray then starts another replica."""
         self._pulse.check(self._client.alive)
