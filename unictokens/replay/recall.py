@@ -25,6 +25,8 @@ class Round:
     max_tokens: int
 
 
+WRITTEN_TOKENS = 128
+"""Room for a prompt that the model writes: Show-o reads no longer one."""
 LONGEST_PROMPT, MOST_REFERENCES = 2000, 8
 """Characters of a prompt beyond which it is left alone, and things that are asked for: anybody may write prompts."""
 
@@ -87,9 +89,8 @@ def _by_exemplars(prompt: str, names: Sequence[str], settings: ReplaySettings) -
         if why := doubtful(answer, concept):
             inquiries.append(Inquiry(concept=concept, about="", question=question, answer=answer, why=why))
             continue
-        (said,) = yield Round(
-            (composing(current, question, answer, settings.exemplars),), False, settings.max_tokens + _room(current)
-        )
+        task = composing(current, question, answer, settings.exemplars)
+        (said,) = yield Round((task,), False, WRITTEN_TOKENS)
         calls += 1
         text, why = composed(said, current, answer)
         if text:
@@ -126,11 +127,6 @@ def _put(prompt: str, names: Sequence[str], concept: str, question: str, answer:
 def _inquiry(prompt: str, each: Reference, question: str, answer: str, said: str, why: str) -> Inquiry:
     about = prompt[each.start : each.end]
     return Inquiry(concept=each.concept, about=about, question=question, answer=answer, said=said, why=why)
-
-
-def _room(prompt: str) -> int:
-    """Tokens that writing a prompt again may take: one per character is never too few."""
-    return len(prompt)
 
 
 def intents(trace: Trace, names: Sequence[str]) -> tuple[int, int]:
