@@ -14,7 +14,8 @@ from rich.table import Table
 from cluster.capacity import Forecast, Planner, Room, machine_flops
 from cluster.engines import EngineSettings, add_engine, read_engine
 from cluster.host import elsewhere
-from cluster.job import WIDTH, lane_count
+from cluster.job_settings import WIDTH
+from cluster.lane_shape import lane_count
 from unictokens.backbones.precision import DTYPES
 from unictokens.cli.options import add_config, read_config
 from unictokens.cli.progress import make_console

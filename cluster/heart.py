@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from cluster.keeper import LaneSign, Orders
 from cluster.lease import BEAT_SECONDS, Lease, LeaseLost
-from cluster.queue import Ticket
+from cluster.run_status import Ticket
 from unictokens.errors import StorageError
 from unictokens.training.session import Withdrawn
 

@@ -13,7 +13,8 @@ from cluster.folder import QUEUE, JobFolder
 from cluster.journal import Journal, Record
 from cluster.plan import JobPlan
 from cluster.plan_file import decode_runs, encode_runs
-from cluster.queue import Answer, RunQueue, RunStateName, RunStatus, Ticket
+from cluster.queue import RunQueue
+from cluster.run_status import Answer, RunStateName, RunStatus, Ticket
 from unictokens.learn import Learned, RunPlan
 from unictokens.training.session import Progress
 

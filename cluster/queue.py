@@ -5,77 +5,19 @@ heard. Every call may arrive twice (whoever asked cannot know whether the answer
 then. Every change goes to `record` as a small JSON-able object; a queue that is fed these again is the same queue.
 """
 
-import heapq
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import asdict, replace
+from typing import Any
 
+from cluster.run_status import Answer, Handed, RunStateName, RunStatus, Ticket
+from cluster.standings import Standings
+from cluster.waiting_line import WaitingLine
 from unictokens.learn import Learned, RunPlan
-from unictokens.training.branch import Branch
 from unictokens.training.session import Progress
 
-RunStateName = Literal["waiting", "running", "finished", "failed", "stopped"]
-OVER: tuple[RunStateName, ...] = ("finished", "failed", "stopped")
 MAX_STRIKES = 3
 Record = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunStatus:
-    """Where a run stands. `done` is 0 to 1; `error` is one line; `version` is set once it is published.
-
-    attempts  how often it was handed out; the number of its newest ticket
-    strikes   how often, since an epoch of it was last saved, it failed or its lane died
-    ask       the question to which it was the answer
-    """
-
-    name: str
-    concept: str
-    state: RunStateName = "waiting"
-    lane: str = ""
-    attempts: int = 0
-    strikes: int = 0
-    ask: str = ""
-    stage: str = ""
-    epoch: int = 0
-    epochs: int = 0
-    done: float = 0.0
-    losses: dict[str, float] = field(default_factory=dict)
-    version: int | None = None
-    seconds: float = 0.0
-    error: str = ""
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more will happen to it in this job."""
-        return self.state in OVER
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """The right of a lane to one attempt at a run."""
-
-    run: str
-    lane: str
-    attempt: int
-
-
-@dataclass(frozen=True)
-class Handed:
-    """A run in a lane's hands."""
-
-    plan: RunPlan
-    ticket: Ticket
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What `take` answers: a run or nothing; `more` says whether it is worth asking again later."""
-
-    handed: Handed | None
-    more: bool
 
 
 class RunQueue:
@@ -93,22 +35,15 @@ class RunQueue:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plans: dict[str, RunPlan] = {}
-        self._statuses: dict[str, RunStatus] = {}
+        self._standings = Standings()
         self._max_strikes = max_strikes
         self._record = record
         self._clock = clock
-        self._ready: deque[str] = deque()
-        self._alone: deque[str] = deque()
-        self._later: list[tuple[float, str]] = []
-        self._followers: dict[str, list[str]] = {}
+        self._line = WaitingLine(self._plans, self._standings, max_strikes, clock)
         self._held: dict[str, set[str]] = {}
         self._asks: dict[str, str] = {}
         self._open: set[str] = set()
         self._stopping = False
-        self._counts: Counter[RunStateName] = Counter()
-        self._done = 0.0
-        self._changed: dict[str, int] = {}
-        self._version = 0
         self._enter(runs)
 
     # What the host of a queue asks for.
@@ -123,7 +58,7 @@ class RunQueue:
 
     def stop_run(self, name: str, reason: str) -> None:
         """Take a run out of the job: one that waits at once, one that runs after its epoch."""
-        status = self._statuses[name]
+        status = self._standings[name]
         if not status.over:
             self._set(name, state="stopped", error=reason)
 
@@ -148,7 +83,7 @@ class RunQueue:
 
     def give_up(self, reason: str) -> None:
         """No lane will come: whatever still waits has failed."""
-        for name in [name for name, status in self._statuses.items() if status.state == "waiting"]:
+        for name in [status.name for status in self._standings if status.state == "waiting"]:
             self._set(name, state="failed", error=reason)
 
     # What lanes ask and tell.
@@ -160,17 +95,15 @@ class RunQueue:
         """
         if (name := self._asks.get(f"{lane} {ask}")) is not None:
             return Answer(self._handed(name), True)
-        self._ripen()
-        held = self._held.get(lane, set())
-        name = None if self._stopping else self._next(held)
+        name = None if self._stopping else self._line.next(self._held.get(lane, ()))
         if name is None:
             return Answer(None, self.pending)
-        self._set(name, state="running", lane=lane, attempts=self._statuses[name].attempts + 1, ask=ask)
+        self._set(name, state="running", lane=lane, attempts=self._standings[name].attempts + 1, ask=ask)
         return Answer(self._handed(name), True)
 
     def valid(self, ticket: Ticket) -> bool:
         """Whether the ticket is the newest of its run, and the run is under way."""
-        status = self._statuses.get(ticket.run)
+        status = self._standings.get(ticket.run)
         return (
             status is not None
             and status.state == "running"
@@ -181,7 +114,7 @@ class RunQueue:
         """Where a running run is."""
         if not self.valid(ticket):
             return
-        status = self._statuses[ticket.run]
+        status = self._standings[ticket.run]
         moved = (status.stage, status.epoch) != (progress.stage, progress.epoch)
         self._set(
             ticket.run,
@@ -197,7 +130,7 @@ class RunQueue:
         """An epoch is saved; whether the run shall go on."""
         if not self.valid(ticket):
             return False
-        if self._statuses[ticket.run].strikes:
+        if self._standings[ticket.run].strikes:
             self._set(ticket.run, strikes=0)
         return not self._stopping
 
@@ -205,7 +138,7 @@ class RunQueue:
         """A run is over: published, or stopped by the job."""
         if not self.valid(ticket):
             return
-        status = self._statuses[ticket.run]
+        status = self._standings[ticket.run]
         finished = learned.status == "finished"
         self._set(
             ticket.run,
@@ -231,16 +164,16 @@ class RunQueue:
             return
         self._set(ticket.run, state="waiting")
         if delay:
-            heapq.heappush(self._later, (self._clock() + delay, ticket.run))
+            self._line.join_later(ticket.run, delay)
         else:
-            self._queue(ticket.run, front=True)
+            self._line.join(ticket.run, front=True)
 
     # What watchers look at.
 
     @property
     def pending(self) -> bool:
         """Whether runs wait, for whatever, or more may come: who has nothing to do may ask again later."""
-        return bool(self._counts["waiting"] or self._open) and not self._stopping
+        return bool(self._standings.count("waiting") or self._open) and not self._stopping
 
     @property
     def stopping(self) -> bool:
@@ -249,29 +182,24 @@ class RunQueue:
 
     def counts(self) -> dict[RunStateName, int]:
         """How many runs are in each state."""
-        return dict(self._counts)
+        return self._standings.counts()
 
     def done(self) -> float:
         """Share of the whole job that is behind, 0 to 1; a run that is over counts whole."""
-        return self._done / len(self._statuses) if self._statuses else 1.0
+        return self._standings.done()
 
     def changed_since(self, version: int) -> tuple[int, list[RunStatus]]:
         """What changed since `version` (0: everything), and the version now."""
-        found: list[RunStatus] = []
-        for name in reversed(self._changed):
-            if self._changed[name] <= version:
-                break
-            found.append(self._statuses[name])
-        return self._version, found[::-1]
+        return self._standings.changed_since(version)
 
     @property
     def over(self) -> bool:
         """Whether nothing is left to do: no run waits, is under way, or was merely stopped with its job."""
-        return all(status.over and (status.state != "stopped" or status.error) for status in self._statuses.values())
+        return all(status.over and (status.state != "stopped" or status.error) for status in self._standings)
 
     def statuses(self) -> tuple[RunStatus, ...]:
         """Every run, in the order of the plan. For the end: it copies everything."""
-        return tuple(self._statuses.values())
+        return tuple(self._standings)
 
     def knows(self, name: str) -> bool:
         """Whether there is a run of this name."""
@@ -286,122 +214,78 @@ class RunQueue:
 
     def snapshot(self) -> Iterator[Record]:
         """Records that make an empty queue of the same plans into this one."""
-        for name, status in self._statuses.items():
-            default = RunStatus(name=name, concept=status.concept)
+        for status in self._standings:
+            default = RunStatus(name=status.name, concept=status.concept)
             if status != default:
                 before = asdict(default)
-                yield {"run": name, **{key: value for key, value in asdict(status).items() if before[key] != value}}
+                yield {
+                    "run": status.name,
+                    **{key: value for key, value in asdict(status).items() if before[key] != value},
+                }
 
     def restore(self, records: Iterable[Record]) -> None:
         """Do what `record` was told, then wait for calls as if nothing had happened. Unknown runs are left out."""
         for record in records:
-            name = record.get("run")
-            if name in self._statuses:
+            status = self._standings.get(record.get("run", ""))
+            if status is not None:
                 changes = {key: value for key, value in record.items() if key != "run"}
-                self._statuses[name] = replace(self._statuses[name], **changes)
+                self._standings.restore(replace(status, **changes))
         self._settle()
 
     def reopen(self, failed: bool = False) -> None:
         """A new driver: whatever was under way or stopped by the last one waits again, with `failed` also what was set aside."""
-        for name, status in list(self._statuses.items()):
+        for status in tuple(self._standings):
             if status.state == "running" or (status.state == "stopped" and not status.error):
-                self._set(name, state="waiting")
+                self._set(status.name, state="waiting")
             elif failed and status.state == "failed":
-                self._set(name, state="waiting", strikes=0, error="")
+                self._set(status.name, state="waiting", strikes=0, error="")
         self._settle()
 
     # Inside.
 
     def _enter(self, runs: Sequence[RunPlan]) -> None:
+        self._plans.update((run.name, run) for run in runs)
+        self._standings.enter([RunStatus(name=run.name, concept=run.concept) for run in runs])
         for run in runs:
-            self._plans[run.name] = run
-            self._statuses[run.name] = RunStatus(name=run.name, concept=run.concept)
-        self._version += 1
-        for run in runs:
-            self._changed[run.name] = self._version
-            self._counts["waiting"] += 1
-            self._queue(run.name)
+            self._line.join(run.name)
 
     def _settle(self) -> None:
         """Rebuild everything that follows from the statuses: those that were begun before come first."""
-        self._ready, self._alone, self._later, self._followers = deque(), deque(), [], {}
+        self._line = WaitingLine(self._plans, self._standings, self._max_strikes, self._clock)
         self._held, self._asks = {}, {}
-        self._counts = Counter(status.state for status in self._statuses.values())
-        self._done = sum(_share(status) for status in self._statuses.values())
-        self._version += 1
-        self._changed = dict.fromkeys(self._statuses, self._version)
-        waiting = [status for status in self._statuses.values() if status.state == "waiting"]
+        self._standings.recount()
+        waiting = [status for status in self._standings if status.state == "waiting"]
         for status in sorted(waiting, key=lambda status: not status.attempts):
-            self._queue(status.name)
-        for status in self._statuses.values():
+            self._line.join(status.name)
+        for status in self._standings:
             if status.state == "running":
                 self._hand(status)
 
-    def _passed(self, branch: Branch) -> bool:
-        """Whether the run that it begins at is over, or so far that the state to begin from is on disk."""
-        status, names = self._statuses[branch.run], [stage for stage, _ in self._plans[branch.run].stages]
-        return status.over or (status.stage in names and names.index(status.stage) >= branch.stages)
-
-    def _queue(self, name: str, front: bool = False) -> None:
-        branch = self._plans[name].branch
-        if branch is not None and branch.run in self._statuses and not self._passed(branch):
-            self._followers.setdefault(branch.run, []).append(name)
-        elif self._statuses[name].strikes >= self._max_strikes - 1:
-            self._alone.append(name)
-        elif front:
-            self._ready.appendleft(name)
-        else:
-            self._ready.append(name)
-
-    def _next(self, held: set[str]) -> str | None:
-        """A run that waits; those that are not to share a lane only for a lane that holds none."""
-        if any(self._statuses[name].strikes >= self._max_strikes - 1 for name in held):
-            return None
-        for line in (self._ready,) if held else (self._alone, self._ready):
-            while line:
-                name = line.popleft()
-                if self._statuses[name].state == "waiting":  # else it was stopped meanwhile
-                    return name
-        return None
-
-    def _ripen(self) -> None:
-        while self._later and self._later[0][0] <= self._clock():
-            _, name = heapq.heappop(self._later)
-            self._queue(name)
-
     def _handed(self, name: str) -> Handed:
-        status = self._statuses[name]
+        status = self._standings[name]
         return Handed(self._plans[name], Ticket(name, status.lane, status.attempts))
 
     def _struck(self, name: str, error: str, where: str, strikes: int, front: bool) -> None:
-        total = self._statuses[name].strikes + strikes
+        total = self._standings[name].strikes + strikes
         if strikes and total >= self._max_strikes:
             times = f", {total} times" if strikes == 1 and total > 1 else ""
             self._set(name, state="failed", strikes=total, error=f"{error}{times}: {where}"[:500])
         else:
             self._set(name, state="waiting", strikes=total, error=error if strikes else "")
-            self._queue(name, front)
+            self._line.join(name, front)
 
     def _set(self, name: str, durable: bool = True, **changes: Any) -> None:
-        before = self._statuses[name]
+        before = self._standings[name]
         after = replace(before, **changes)
         if after == before:
             return
         if durable:
             self._record({"run": name, **changes})
-        self._statuses[name] = after
-        self._version += 1
-        self._changed.pop(name, None)
-        self._changed[name] = self._version
-        self._done += _share(after) - _share(before)
+        self._standings.put(after)
         if after.over or after.stage != before.stage:
-            for follower in self._followers.pop(name, ()):
-                if self._statuses[follower].state == "waiting":
-                    self._queue(follower)
+            self._line.moved(name)
         if after.state == before.state and after.lane == before.lane:
             return
-        self._counts[before.state] -= 1
-        self._counts[after.state] += 1
         if before.state == "running":
             self._held.get(before.lane, set()).discard(name)
             self._asks.pop(f"{before.lane} {before.ask}", None)
@@ -411,7 +295,3 @@ class RunQueue:
     def _hand(self, status: RunStatus) -> None:
         self._held.setdefault(status.lane, set()).add(status.name)
         self._asks[f"{status.lane} {status.ask}"] = status.name
-
-
-def _share(status: RunStatus) -> float:
-    return 1.0 if status.over else status.done

@@ -15,10 +15,13 @@ from typing import Any
 
 from rich.console import Console
 
+from cluster.driver import View
 from cluster.engines import EngineSettings
 from cluster.forecast import fitted
 from cluster.host import ray_session
-from cluster.job import WIDTH, JobSettings, View, lane_count, run_job
+from cluster.job import run_job
+from cluster.job_settings import WIDTH, JobSettings
+from cluster.lane_shape import lane_count
 from cluster.reproduction.collect import Sheet
 from cluster.reproduction.examiner import ExaminerSettings, hold_all
 from cluster.reproduction.illustrations import keep_overlays, keep_pictures

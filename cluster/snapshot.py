@@ -11,7 +11,8 @@ from cluster.journal import Record
 from cluster.numbered import Numbered
 from cluster.plan import JobPlan
 from cluster.plan_file import decode_runs
-from cluster.queue import RunQueue, RunStatus
+from cluster.queue import RunQueue
+from cluster.run_status import RunStatus
 from unictokens.atomic import storage_error
 from unictokens.errors import StorageError
 from unictokens.learn import RunPlan

@@ -11,8 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cluster.queue import RunStatus
 from cluster.remote import ask
+from cluster.run_status import RunStatus
 from cluster.snapshot import JobState, LaneView, Snapshot, Watched
 from cluster.which import add_job, here, there, words_for
 from unictokens.cli.progress import losses_text, make_console

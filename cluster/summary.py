@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cluster.plan import JobPlan
-from cluster.queue import RunStatus
+from cluster.run_status import RunStatus
 from unictokens.atomic import storage_error, write_json
 from unictokens.errors import StorageError
 

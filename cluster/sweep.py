@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from cluster.engines import add_engine, read_engine
-from cluster.job import WIDTH
+from cluster.job_settings import WIDTH
 from cluster.reproduction.tasks import Looks
 from cluster.sweeping.objective import WATCHED, Objective
 from cluster.sweeping.question import TRIALS, Question

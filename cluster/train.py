@@ -6,20 +6,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from cluster.driver import View, Watcher
 from cluster.engines import EngineSettings, add_engine, read_engine
 from cluster.folder import JobFolder
 from cluster.forecast import fitted
-from cluster.job import (
-    STALL_SECONDS,
-    TIMEOUT_SECONDS,
-    WIDTH,
-    JobSettings,
-    View,
-    Watcher,
-    resume_job,
-    run_job,
-    settings_of,
-)
+from cluster.job import resume_job, run_job
+from cluster.job_settings import STALL_SECONDS, TIMEOUT_SECONDS, WIDTH, JobSettings, settings_of
 from cluster.plan import JobPlan, plan_job
 from cluster.summary import Summary
 from unictokens.cli.options import OUT, add_config, read_config
@@ -42,7 +34,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Options of `train`."""
     parser.add_argument("--data", type=Path, help="dataset folder")
     parser.add_argument("--concepts", default="all", help="all, or names with commas (all)")
-    parser.add_argument("--out", type=local_folder, default=OUT, help="output folder, on a path that all nodes share (out)")
+    parser.add_argument(
+        "--out", type=local_folder, default=OUT, help="output folder, on a path that all nodes share (out)"
+    )
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -70,7 +64,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--tracking-uri", default="", metavar="URI", help=f"MLflow (OUT/mlflow.db by default); '{OFF}' for none"
     )
     parser.add_argument(
-        "--track-later", action="store_true", help="begin even where MLflow does not answer; what it misses waits on disk"
+        "--track-later",
+        action="store_true",
+        help="begin even where MLflow does not answer; what it misses waits on disk",
     )
     add_config(parser)
     add_engine(parser)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from cluster.queue import RunStatus
+from cluster.run_status import RunStatus
 from cluster.sweeping.board import Posts, Report
 from cluster.sweeping.ledger import Ledger
 from cluster.sweeping.planner import Planned, TrialPlanner

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cluster.driver import View
 from cluster.host import heard
-from cluster.job import View
-from cluster.queue import RunStatus
+from cluster.run_status import RunStatus
 from cluster.sweeping.board import Board, Posts, Report
 from cluster.sweeping.desk import Desk, Lanes
 from cluster.sweeping.tuner import Rule, tune_trials

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cluster.driver import View
 from cluster.engines import EngineSettings
 from cluster.forecast import count_lanes, fitted
-from cluster.job import JobSettings, View, run_job
+from cluster.job import run_job
+from cluster.job_settings import JobSettings
 from cluster.lease import Lease, Owner, Renewal, Watch, take_lease
 from cluster.plan import JobPlan
 from cluster.sweeping.board import Posts

@@ -18,7 +18,7 @@ from chaos_outcome import finished, repeated_epochs, same_rows, versions
 from chaos_world import Driver, world
 
 from cluster.__main__ import main
-from cluster.lane import RUN_LEASE
+from cluster.lane_desk import RUN_LEASE
 from cluster.lease import Lease, Owner, Watch, take_lease
 from cluster.plan import plan_job
 from unictokens.config import PRESETS, override, parse_settings

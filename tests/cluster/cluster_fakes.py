@@ -1,6 +1,6 @@
 """Small stand-ins that several tests of the cluster share."""
 
-from cluster.queue import Ticket
+from cluster.run_status import Ticket
 from unictokens.config import PRESETS
 from unictokens.learn import Learned, RunPlan
 

@@ -8,8 +8,10 @@ from cluster_fakes import runs
 
 from cluster.engines import EngineSettings
 from cluster.folder import JobFolder, list_jobs
-from cluster.job import JobSettings, _asked, driving, lane_shape, settings_of
+from cluster.job import driving
+from cluster.job_settings import JobSettings, asked_of, settings_of
 from cluster.keeper import prepare
+from cluster.lane_shape import lane_shape
 from cluster.lease import Owner
 from cluster.nodes import LaneShape, Node
 from cluster.plan import JobPlan
@@ -28,7 +30,7 @@ def settings(tmp_path: Path) -> JobSettings:
 def test_what_was_asked_survives_the_driver(settings: JobSettings) -> None:
     folder = JobFolder(settings.output, PLAN.name)
     prepare(folder, PLAN)
-    folder.write_asked(_asked(settings))
+    folder.write_asked(asked_of(settings))
     assert settings_of(folder) == settings
     assert list_jobs(settings.output) == [PLAN.name]
 

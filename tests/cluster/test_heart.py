@@ -9,7 +9,7 @@ from cluster_fakes import Clock
 from cluster.heart import MARGIN_SECONDS, STALLED, Heart
 from cluster.keeper import LaneSign, Orders
 from cluster.lease import Lease, Owner, Watch, take_lease
-from cluster.queue import Ticket
+from cluster.run_status import Ticket
 from unictokens.training.session import Withdrawn
 
 TICKET = Ticket("c0-x", "a", 1)

@@ -11,7 +11,7 @@ from cluster_fakes import Clock
 from cluster.keeper import LaneSign
 from cluster.lanes import MAX_LOSSES, START_SECONDS, LanePool, Limits, Loss
 from cluster.nodes import LaneShape, Node, room
-from cluster.queue import Ticket
+from cluster.run_status import Ticket
 from unictokens.errors import CheckpointError, ClusterError
 
 

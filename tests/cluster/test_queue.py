@@ -10,7 +10,8 @@ import pytest
 from cluster_fakes import Clock, learned, runs
 
 from cluster.plan import JobPlan, Refused
-from cluster.queue import Record, RunQueue, Ticket
+from cluster.queue import Record, RunQueue
+from cluster.run_status import Ticket
 from cluster.summary import read_summary, summarise, write_summary
 from unictokens.errors import StorageError
 from unictokens.training.branch import Branch

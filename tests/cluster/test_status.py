@@ -18,8 +18,9 @@ from cluster.keeper import Keeper, prepare
 from cluster.lease import Lease, Owner, Watch, take_lease
 from cluster.logs import LogReader
 from cluster.plan import JobPlan, Refused, Skipped
-from cluster.queue import RunQueue, Ticket
+from cluster.queue import RunQueue
 from cluster.retry import reopen
+from cluster.run_status import Ticket
 from cluster.snapshot import SILENT_SECONDS, LaneView, Snapshot, Watched
 from cluster.status import SHOWN_RUNS, duration, interesting, render
 from cluster.submit import JOB, Attempt

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cluster.queue import RunStatus
+from cluster.run_status import RunStatus
 from cluster.sweeping.board import Board
 from cluster.sweeping.desk import Desk, Over
 from cluster.sweeping.ledger import Asked, Ledger
