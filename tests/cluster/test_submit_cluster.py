@@ -95,7 +95,7 @@ def test_a_job_is_sent_watched_ended_and_continued(
 ) -> None:
     out = tmp_path / "out"
     # Long enough to be ended before its end.
-    settings = [*short_settings, "stages.warmup.epochs=400", "preview.every=0"]
+    settings = [*short_settings, "stages.warmup.epochs=800", "preview.every=0"]
     command = ["train", "--data", str(toyland), "--concepts", "bo", "--out", str(out), "--config", "demo"]
     command += ["--backbone", str(tiny_base), "--lanes", "1", "--tracking-uri", "off", "--set", *settings]
 
@@ -121,7 +121,7 @@ def test_a_job_is_sent_watched_ended_and_continued(
     assert "end after their epoch" in said("cancel", name, "--wait", *there.words)
     assert now()["state"] == "stopped"
     stopped_at = now()["runs"][0]["epoch"]
-    assert 2 <= stopped_at < 400
+    assert 2 <= stopped_at < 800
 
     # The same words again: the rest is learned by the next attempt.
     again = said(*command, *there.words)

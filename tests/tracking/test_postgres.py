@@ -157,7 +157,7 @@ def test_two_uploaders_at_once_leave_in_postgresql_what_one_leaves_in_a_file(pos
     servers = [MlflowServer(postgres), MlflowServer(postgres)]
 
     def send(server: MlflowServer, address: str) -> None:
-        drain(Uploader(spools, address, server), spools.all, 120.0)
+        drain(Uploader(spools, address, server), spools.all, 400.0)
 
     def send_twofold() -> None:
         threads = [threading.Thread(target=send, args=(server, postgres)) for server in servers]
