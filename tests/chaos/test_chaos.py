@@ -1,6 +1,6 @@
 """Chaos: whatever is killed, the job completes, every concept is published once, and with the bytes of an undisturbed job.
 
-A short version of `python tests/chaos/run.py`. Covered here: F1 (a worker killed within an epoch), F2 and F3 (a node that
+A short version of `python tests/chaos/run.py`, and only with `pytest -m chaos`. Covered here: F1 (a worker killed within an epoch), F2 and F3 (a node that
 says it will go, and goes), F5 (a Train controller killed, and the queue's actor), F6 and F8 (the driver killed, or told to end, and
 continued by the job's name), F16 (a second driver of a living job is refused,
 and a run that another job is training is left to it). Elsewhere: F9 in tests/cluster/test_heart.py and
@@ -25,7 +25,11 @@ from unictokens.config import PRESETS, override, parse_settings
 from unictokens.data.catalog import Catalog
 from unictokens.learn import Output
 
-pytestmark = [pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"), pytest.mark.ray]
+pytestmark = [
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
+    pytest.mark.ray,
+    pytest.mark.chaos,
+]
 
 NAMES = ("bo", "miru", "tavo")
 SECONDS = 600.0

@@ -15,6 +15,7 @@ from unictokens.data.records import ConceptRecord, Dialogue, Kind
 from unictokens.errors import ConceptError, DataError
 
 STAGES = ("stage_1", "stage_3")
+LISTING = "concept/train/train_images.json"
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Catalog:
             photos=self._photos(name),
             cropped=folder.pictures(f"{train}/cropped"),
             hard_negatives=folder.pictures(f"{train}/negative_example"),
-            random_negatives=folder.pictures("random_images"),
+            random_negatives=self._strangers,
             stages={
                 stage: read_dialogues(folder, path, need_picture=True)
                 for stage in STAGES
@@ -119,6 +120,16 @@ class Catalog:
             raise DataError(f"'{self.root / path}' has no prompts under '{kind}': add them, or delete the file")
         return tuple(by_kind[kind])
 
+    # What all concepts share is read once: there may be 100,000 of them.
+
+    @cached_property
+    def _listed(self) -> dict[str, list[str]]:
+        return self.folder.read(LISTING, dict[str, list[str]]) if self.folder.has(LISTING) else {}
+
+    @cached_property
+    def _strangers(self) -> tuple[Path, ...]:
+        return self.folder.pictures("random_images")
+
     @cached_property
     def _known(self) -> frozenset[str]:
         return frozenset(self.names)
@@ -129,14 +140,11 @@ class Catalog:
             raise DataError(f"dataset '{self.root}' has no concept {shown(name)}: choose from {known}")
 
     def _photos(self, name: str) -> tuple[Path, ...]:
-        listing = "concept/train/train_images.json"
         place = f"concept/train/{name}"
-        if self.folder.has(listing):
-            listed = self.folder.read(listing, dict[str, list[str]])
-            if name in listed:
-                files = [file for file in listed[name] if "mask" not in PurePosixPath(file).name]
-                photos = tuple(self.folder.picture(f"{place}/{file}", listing, at) for at, file in enumerate(files))
-                return self._some(photos, name)
+        if name in self._listed:
+            files = [file for file in self._listed[name] if "mask" not in PurePosixPath(file).name]
+            photos = tuple(self.folder.picture(f"{place}/{file}", LISTING, at) for at, file in enumerate(files))
+            return self._some(photos, name)
         return self._some(self.folder.pictures(place), name)
 
     def _some(self, photos: tuple[Path, ...], name: str) -> tuple[Path, ...]:

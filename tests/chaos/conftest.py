@@ -1,0 +1,13 @@
+"""The chaos takes many minutes on a busy machine: it runs when it is asked for (`pytest -m chaos`)."""
+
+import pytest
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `chaos` unless the choice of markers names it."""
+    if "chaos" in config.getoption("-m"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("chaos")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
