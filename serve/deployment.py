@@ -106,7 +106,6 @@ class Doors:
         self._config = from_dict(settings)
         self._model = model
         self._trainer: Trainer = NoTrainer() if teacher is None else RemoteTrainer(teacher)
-        self._app: ASGIApp | None = None
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """What Ray hands requests to."""
