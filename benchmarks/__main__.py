@@ -7,7 +7,19 @@ import sys
 from benchmarks.timing import show
 from unictokens.errors import UniCTokensError
 
-NAMES = ("train_step", "pack", "sampler", "answer", "memory", "plan", "offload", "profile", "serve_engine", "sweep")
+NAMES = (
+    "train_step",
+    "pack",
+    "sampler",
+    "answer",
+    "memory",
+    "plan",
+    "offload",
+    "profile",
+    "serve_engine",
+    "sweep",
+    "cluster",
+)
 
 
 def main() -> int:

@@ -1,0 +1,71 @@
+"""Plan a job of many concepts: seconds and memory of `cluster.plan` and its file.
+
+The dataset is one Toyland concept under as many names (links), so its pictures come from the page cache: what is measured is
+reading, checking and hashing, not a disk.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.timing import Result, Row, peak_memory
+from cluster.folder import JobFolder
+from cluster.plan import plan_job
+from unictokens.atomic import write_json
+from unictokens.config import PRESETS
+from unictokens.data.catalog import STAGES, Catalog
+from unictokens.data.toyland.writer import write_dataset
+from unictokens.memory import MIB
+from unictokens.output import Output
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Options."""
+    parser.add_argument("--concepts", type=int, default=100_000)
+
+
+def measure(options: argparse.Namespace) -> Result:
+    """Time of a plan, of writing it, and of a keeper reading it again; in seconds of the clock and of this process."""
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        data, output = Path(folder) / "data", Output(Path(folder) / "out")
+        multiply(data, options.concepts)
+        before = peak_memory()
+        job = JobFolder(Path(folder) / "out", "job")
+
+        def step(what: str, started: tuple[float, float]) -> None:
+            clock, process = time.perf_counter() - started[0], time.process_time() - started[1]
+            rows.append({"what": what, "s": clock, "process s": process, "ms each": 1000 * process / options.concepts})
+
+        started = _now()
+        catalog = Catalog.open(data)
+        plan = plan_job(catalog, catalog.names, PRESETS["demo"], output, resume=False)
+        step("plan", started)
+        started = _now()
+        job.write_plan(plan)
+        step("write", started)
+        started = _now()
+        job.plan()
+        step("read", started)
+        rows[0]["MiB"] = (peak_memory() - before) / MIB
+        rows[1]["file MiB"] = (job.path / "plan.json").stat().st_size / MIB
+    return Result("cluster plan", {"concepts": options.concepts}, tuple(rows))
+
+
+def multiply(data: Path, concepts: int) -> None:
+    """One Toyland concept under many names."""
+    (first,) = write_dataset(data, concepts=1, size=32)
+    names = [f"c{number}" for number in range(concepts)]
+    photos = sorted(file.name for file in (data / "concept/train" / first).glob("*.png"))
+    for name in names:
+        os.symlink(first, data / "concept/train" / name)
+        for stage in STAGES:
+            os.symlink(f"{first}.json", data / f"showo_training_data_{stage}" / f"{name}.json")
+    write_json(data / "concepts_list.json", names)
+    write_json(data / "concept/train/train_images.json", dict.fromkeys(names, photos))
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
