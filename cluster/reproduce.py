@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
             console.print("stopped: the same command goes on")
             return INTERRUPTED
         console.print(grid(findings))
-        page = publish(console, work.output.root, findings, tracking.tracker)
+        page = publish(console, work.output.local, findings, tracking.tracker)
         for finding in findings.findings:
             console.print(f"{finding.verdict}: {finding.claim} ({finding.said})", markup=False)
         if uri is not None:
@@ -164,7 +164,7 @@ def _train(
     engine, width = fitted(console, work.config, engine, catalog, names, arguments.lanes, arguments.pack)
     settings = JobSettings(
         data=work.data,
-        output=work.output.root,
+        output=work.output.local,
         engine=engine,
         lanes=arguments.lanes,
         width=width,
@@ -185,7 +185,7 @@ def _examine(console: Console, work: Work, engine: EngineSettings, lanes: int, r
     count = lane_count(lanes, 1, len(work.left), cpus, gpus)
     settings = ExaminerSettings(
         data=work.data,
-        output=work.output.root,
+        output=work.output.local,
         engine=engine,
         count=count,
         cpus=max(1, cpus // count),
@@ -218,7 +218,7 @@ def _settings(work: Work, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _illustrate(work: Work, sheet: Sheet) -> None:
-    folder = work.output.root / "tables" / work.table.name
+    folder = work.output.local / "tables" / work.table.name
     keep_pictures(folder, sheet, work.concepts)
     left_out = refused(work.plan)
     readable = [concept for concept in work.concepts if concept not in left_out]

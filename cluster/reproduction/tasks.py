@@ -114,7 +114,7 @@ def tasks_of(
                     asked = prompts.get(concept, ()) if draws else ()
                     place = Place(variant.name, stage, concept, seed)
                     found[place] = ExamTask(
-                        folder=output.root / "exams" / _home(plan, variant, concept, stage, exam, config, asked),
+                        folder=output.local / "exams" / _home(plan, variant, concept, stage, exam, config, asked),
                         concept=concept,
                         seed=seed,
                         contender=variant.contender,
