@@ -24,6 +24,8 @@ DEAD_SECONDS = 60.0
 """A run whose writer died may be taken over by another lane; until then it is not called dead."""
 ORPHAN_SECONDS = 60.0
 """So long the events of another host are left to the uploader there."""
+PATIENCE = 5.0
+"""Seconds for which an uploader waits for another one to begin a run."""
 KILLED = "its process ended without a word"
 
 
@@ -107,13 +109,17 @@ class Uploader:
 
     def _opened(self, entry: Ancestor, parent: str, going_on: bool) -> str:
         # To look for a run and to begin it are two calls; of two uploaders at once each would begin one.
-        key = f"open/{entry.spool}"
-        with self._spools.claimed(self._address, key) as held:
-            if not held:
+        key, until = f"open/{entry.spool}", time.monotonic() + PATIENCE
+        while True:
+            with self._spools.claimed(self._address, key) as held:
+                if held:
+                    run = self._server.open(entry.spool, entry.name, entry.tags, parent, entry.time, going_on)
+                    self._spools.forget_lock(self._address, key)
+                    return run
+            # The other one is done in a moment; to give up and come back later would cost both of them minutes.
+            if time.monotonic() > until:
                 raise Away(f"'{entry.name}' is being begun by another uploader: its events follow")
-            run = self._server.open(entry.spool, entry.name, entry.tags, parent, entry.time, going_on)
-            self._spools.forget_lock(self._address, key)
-        return run
+            time.sleep(PATIENCE / 100)
 
     def _send(self, key: str, cursor: Cursor, events: Sequence[Event], end: int, until: float) -> Cursor:
         """Send a piece of a spool, remembering after every batch how far it went."""
