@@ -1,12 +1,11 @@
 """Two users, ada and bob, in a house with a client that computes nothing."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 from fake_client import FakeClient
+from people import STAMP, Person, bundle
 from starlette.testclient import TestClient
 
 from serve.api.app import create_app
@@ -14,65 +13,18 @@ from serve.api.state import House
 from serve.folder import Folder, Users
 from serve.limits import Limits
 from serve.training import NoTrainer
-from serve.users.accounts import User
 from serve.users.quotas import Quota
 from serve.users.shelf import Concept
 from unictokens.backbones.showo.backbone import ShowO
 from unictokens.backbones.showo.weights import load
-from unictokens.concepts.bundle import ConceptBundle
-from unictokens.concepts.card import BackboneStamp, ConceptCard
-from unictokens.concepts.layout import TokenLayout
+from unictokens.concepts.card import BackboneStamp
 from unictokens.concepts.tokenizer import TextTokenizer
-from unictokens.concepts.tokens import ConceptTokens
-
-LAYOUT = TokenLayout(shared=2, generation=1, understanding=1)
-STAMP = BackboneStamp(name="fake", width=32, vocabulary=1000, fingerprint="f" * 64)
-
-
-def bundle(name: str, seed: int = 0, stamp: BackboneStamp = STAMP) -> ConceptBundle:
-    """Random rows."""
-    generator = torch.Generator().manual_seed(seed)
-    width = stamp.width
-    rows = [0.1 * torch.randn(shape, generator=generator) for shape in ((5, width), (5, width), (5,))]
-    card = ConceptCard(name=name, class_word="dog", info=f"<{name}> is a dog.", layout=LAYOUT, backbone=stamp)
-    return ConceptBundle(ConceptTokens(LAYOUT, *rows), card)
 
 
 @pytest.fixture(scope="session")
 def mini() -> ShowO:
     """The shipped base; tests must not change it."""
     return load("mini")
-
-
-@dataclass
-class Person:
-    """A user with a key, and how they speak to the endpoint."""
-
-    user: User
-    key: str
-    key_id: str
-    http: TestClient
-    root: Path
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.key}"}
-
-    def get(self, path: str):  # type: ignore[no-untyped-def]
-        return self.http.get(path, headers=self.headers)
-
-    def post(self, path: str, **more):  # type: ignore[no-untyped-def]
-        return self.http.post(path, headers={**self.headers, **more.pop("headers", {})}, **more)
-
-    def put(self, path: str, **more):  # type: ignore[no-untyped-def]
-        return self.http.put(path, headers=self.headers, **more)
-
-    def delete(self, path: str):  # type: ignore[no-untyped-def]
-        return self.http.delete(path, headers=self.headers)
-
-    def ask(self, text: str, **more):  # type: ignore[no-untyped-def]
-        body = {"model": "fake", "messages": [{"role": "user", "content": text}], **more}
-        return self.post("/v1/chat/completions", json=body)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Person
 from fake_client import FakeClient
+from people import Person
 from PIL import Image
 from starlette.testclient import TestClient
 from test_api import png, uri, with_picture

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from conftest import Person
 from fake_client import FakeClient, plain
+from people import Person
 from PIL import Image
 
 from serve.client import Unavailable

@@ -18,7 +18,7 @@ import httpx2 as httpx
 import numpy as np
 import openai
 import pytest
-from conftest import bundle
+from people import bundle
 from PIL import Image
 
 pytest.importorskip("ray.serve", reason="Ray Serve is not installed")

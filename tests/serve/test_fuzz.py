@@ -2,8 +2,8 @@
 
 import pytest
 import schemathesis
-from conftest import Person
 from hypothesis import HealthCheck, Phase, given, settings
+from people import Person
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.control import SkipTest

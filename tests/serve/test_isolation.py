@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import Person, bundle
 from fake_client import FakeClient
+from people import Person, bundle
 
 from serve.folder import Users
 from serve.limits import Limits

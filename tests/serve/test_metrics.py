@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Person
+from people import Person
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 

@@ -12,7 +12,7 @@ import numpy as np
 import openai
 import pytest
 import uvicorn
-from conftest import bundle
+from people import bundle
 from PIL import Image
 
 from serve.api.app import create_app

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import bundle
+from people import bundle
 
 from serve.folder import Folder, Users
 from serve.naming import ConceptName

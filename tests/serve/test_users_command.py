@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import bundle
+from people import bundle
 
 from serve.__main__ import main
 from serve.folder import Folder

@@ -1,45 +1,13 @@
 """Tracking servers for the tests of this room: MLflow's own application over HTTP, with faults on request."""
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from faulty_server import FaultyServer
 
 from unictokens.tracking.address import sqlite_uri
-
-
-@dataclass
-class FaultyServer:
-    """MLflow's application. Each request takes the next word of `faults`:
-
-    "500", "503", "413"  answered so, and nothing done
-    "lost"               done, but answered 500
-    a number             answered after so many seconds
-    """
-
-    uri: str = ""
-    database: str = ""
-    faults: list[str | float] = field(default_factory=list)
-    requests: int = 0
-
-    def wrap(self, app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-        def called(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-            self.requests += 1
-            fault = self.faults.pop(0) if self.faults else ""
-            if isinstance(fault, float):
-                time.sleep(fault)
-            elif fault:
-                if fault == "lost":
-                    b"".join(app(environ, lambda *_: None))  # type: ignore[arg-type]
-                start(f"{fault if fault != 'lost' else '500'} Broken", [("Content-Type", "text/plain")])
-                return [b"broken"]
-            return app(environ, start)
-
-        return called
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import FaultyServer
+from faulty_server import FaultyServer
 from PIL import Image
 
 from unictokens.errors import StorageError

@@ -26,6 +26,11 @@ from unictokens.tracking.spool import Spools
 from unictokens.tracking.tracked import Tracked
 from unictokens.tracking.uploader import Uploader, drain
 
+pytestmark = pytest.mark.skipif(
+    os.environ.get("UNICTOKENS_POSTGRES") != "1",
+    reason="set UNICTOKENS_POSTGRES=1 and run this file alone: it starts a PostgreSQL server",
+)
+
 mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
 
 NOBODY = 65534
