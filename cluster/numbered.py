@@ -6,11 +6,10 @@ and NFS have it as a hard link; object stores as a put that fails if the name is
 
 import os
 import re
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from unictokens.atomic import TAKEN, storage_error
+from unictokens.atomic import create_bytes, storage_error
 
 
 @dataclass(frozen=True)
@@ -31,22 +30,7 @@ class Numbered:
 
     def create(self, number: int, data: bytes) -> bool:
         """Make a file that was not there; False when somebody else made it. Raises StorageError."""
-        path = self.path(number)
-        temporary = self.folder / f".{path.name}.{secrets.token_hex(6)}.tmp"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, path)
-        except OSError as error:
-            if error.errno in TAKEN:
-                return False
-            raise storage_error(error, path) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-        return True
+        return create_bytes(self.path(number), data)
 
     def read(self, number: int) -> bytes | None:
         """The bytes of a file, None when it is gone. Raises StorageError."""

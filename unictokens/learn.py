@@ -106,10 +106,8 @@ def published_version(output: Output, plan: RunPlan, fingerprint: str = "") -> i
 
     fingerprint  of the backbone, where it is known: rows that were learned on other weights under its name do not count
     """
-    known = output.store.find(plan.concept, plan.config_hash, plan.dataset_digest)
-    if known is None or (fingerprint and known.card().backbone.fingerprint != fingerprint):
-        return None
-    return known.version
+    known = output.store.find(plan.concept, plan.config_hash, plan.dataset_digest, fingerprint or None)
+    return None if known is None else known.version
 
 
 class Learning:

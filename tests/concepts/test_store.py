@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,17 @@ def test_a_published_configuration_is_found_again(tmp_path: Path, bundle: Make) 
     assert found is not None and found.version == 1
     assert store.find("bo", "one", "other data") is None
     assert store.find("bo", "three") is None and store.find("nobody", "one") is None
+
+
+def test_a_version_of_other_frozen_weights_hides_none_of_ours(tmp_path: Path, bundle: Make) -> None:
+    store, ours = ConceptStore(tmp_path), bundle(config_hash="one")
+    mine = ours.card.backbone.fingerprint
+    assert store.publish(ours) == 1
+    theirs = replace(ours, card=replace(ours.card, backbone=replace(ours.card.backbone, fingerprint="e" * 64)))
+    assert store.publish(theirs, once=True) == 2 and store.publish(ours, once=True) == 1
+    found = [store.find("bo", "one", fingerprint=fingerprint) for fingerprint in (mine, "e" * 64, None)]
+    assert [each.version for each in found if each is not None] == [1, 2, 2]
+    assert store.find("bo", "one", fingerprint="d" * 64) is None
 
 
 def test_a_deleted_version_number_is_never_given_again(tmp_path: Path, bundle: Make) -> None:

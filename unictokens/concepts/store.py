@@ -75,7 +75,9 @@ class ConceptStore:
         while True:
             # The number is fixed before the look: whoever publishes after the look takes it, and this try fails.
             version = self._shelf.highest(card.name) + 1
-            known = self._same(card) if once else None
+            made = card.provenance
+            asked = (card.name, made.config_hash, made.dataset_digest, card.backbone.fingerprint)
+            known = self.find(*asked) if once else None
             if known is not None:
                 return known.version
             if self._shelf.add(card.name, version, data, shown):
@@ -121,11 +123,18 @@ class ConceptStore:
         """The bundle of a version (see `find_version` and `load_bundle`)."""
         return self.find_version(name, version).load(backbone)
 
-    def find(self, name: str, config_hash: str, dataset_digest: str | None = None) -> StoredConcept | None:
-        """The newest version trained with this configuration (and, if given, on this dataset), or None."""
+    def find(
+        self, name: str, config_hash: str, dataset_digest: str | None = None, fingerprint: str | None = None
+    ) -> StoredConcept | None:
+        """The newest version trained with this configuration, on this dataset and this backbone (where they are given), or None."""
         for concept in reversed(self.versions(name)):
-            provenance = concept.card().provenance
-            if provenance.config_hash == config_hash and dataset_digest in (None, provenance.dataset_digest):
+            card = concept.card()
+            made = card.provenance
+            if (
+                made.config_hash == config_hash
+                and dataset_digest in (None, made.dataset_digest)
+                and fingerprint in (None, card.backbone.fingerprint)
+            ):
                 return concept
         return None
 
@@ -158,14 +167,6 @@ class ConceptStore:
 
     def _stored(self, name: str, version: int) -> StoredConcept:
         return StoredConcept(name, version, self.root, self._shelf)
-
-    def _same(self, card: ConceptCard) -> StoredConcept | None:
-        made = (card.provenance.config_hash, card.provenance.dataset_digest, card.backbone)
-        for concept in reversed(self.versions(card.name)):
-            other = concept.card()
-            if (other.provenance.config_hash, other.provenance.dataset_digest, other.backbone) == made:
-                return concept
-        return None
 
     def _number(self, name: str, version: int | str, stored: tuple[StoredConcept, ...]) -> int | None:
         if version == LATEST:
