@@ -46,8 +46,10 @@ def text_tokenizer(recipe: Recipe, folder: Path) -> TextTokenizer:
     return TextTokenizer.load(path)
 
 
-def pretrain(recipe: Recipe, folder: Path, device: str, processes: int, start: str | None = None) -> Path:
-    """Run the whole recipe; returns the backbone folder.
+def pretrain(
+    recipe: Recipe, folder: Path, device: str, processes: int, start: str | None = None, minutes: float | None = None
+) -> Path:
+    """Run the whole recipe; returns the backbone folder. With `minutes`, the transformer is trained by the clock.
 
     With `start`, a backbone of the recipe's sizes, its text tokenizer is kept, its image tokenizer is trained on for the
     recipe's steps (0 keeps it), and so is its transformer. Raises CheckpointError for a start of other sizes.
@@ -57,8 +59,12 @@ def pretrain(recipe: Recipe, folder: Path, device: str, processes: int, start: s
     config = small_config(recipe, tokenizer.size)
     if begun is not None and replace(begun.config, fingerprint=config.fingerprint) != config:
         raise CheckpointError(f"base '{start}' has other sizes than the recipe: start from one made by this recipe")
-    draw_shards(folder, "strangers", recipe.tokenizer.shards, recipe.shard, recipe.image_size, processes)
-    magvit = train_image_tokenizer(recipe.tokenizer, folder, device, start=None if begun is None else begun.magvit)
+    if begun is not None and recipe.tokenizer.steps == 0:
+        magvit = begun.magvit
+    else:
+        draw_shards(folder, "strangers", recipe.tokenizer.shards, recipe.shard, recipe.image_size, processes)
+        magvit = train_image_tokenizer(recipe.tokenizer, folder, device, start=None if begun is None else begun.magvit)
+    kind = codes_kind(magvit)
     codes: dict[str, np.ndarray] = {}
     language = recipe.language
     used = {
@@ -67,7 +73,7 @@ def pretrain(recipe: Recipe, folder: Path, device: str, processes: int, start: s
         "residents": language.resident_shards,
     }
     for pool, shards in used.items():
-        draw_shards(folder, pool, shards, recipe.shard, recipe.image_size, processes)
+        draw_shards(folder, pool, shards, recipe.shard, recipe.image_size, processes, kind)
         codes[pool] = encode_shards(magvit, folder, pool, shards, device)
     black = np.zeros((1, recipe.image_size, recipe.image_size, 3), dtype=np.uint8)
     magvit = magvit.cpu()
@@ -77,11 +83,18 @@ def pretrain(recipe: Recipe, folder: Path, device: str, processes: int, start: s
     weights = None if begun is None else begun.language_model.float()
     # A state goes with its beginning and with its codes, so that one folder can serve many runs.
     origin = "nothing" if begun is None else begun.info.fingerprint[:12]
-    state = folder / f"transformer-on-{codes_kind(magvit)}-from-{origin}.state.safetensors"
-    model = train_language_model(config, lessons, language, state, device, start=weights)
+    state = folder / f"transformer-on-{kind}-from-{origin}.state.safetensors"
+    model, steps = train_language_model(
+        config, lessons, language, state, device, start=weights, processes=processes, minutes=minutes
+    )
     fingerprint = assemble(folder / "base", config, model, magvit, tokenizer)
     before = [] if start is None else read_lineage(locate(start).config.parent)
-    write_lineage(folder / "base", [*before, Run.of(fingerprint, recipe)])
+    run = Run.of(fingerprint, replace(recipe, language=replace(language, steps=steps)))
+    if minutes is not None:
+        run = replace(
+            run, note=f"The transformer was trained for {minutes:g} minutes: its learning rate followed the clock."
+        )
+    write_lineage(folder / "base", [*before, run])
     return folder / "base"
 
 
@@ -90,7 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m unictokens.pretrain", description=__doc__)
     parser.add_argument("folder", type=Path, help="where everything is kept")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--processes", type=int, default=2, help="processes that draw photos (default 2)")
+    parser.add_argument(
+        "--processes", type=int, default=2, help="processes that draw photos and build batches (default 2)"
+    )
+    parser.add_argument("--minutes", type=float, help="train the transformer for so long instead of language.steps")
     parser.add_argument("--start", metavar="BASE", help="train this base on (a folder, or mini) instead of a new one")
     parser.add_argument(
         "--set",
@@ -101,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="change numbers of the recipe, such as language.steps=3000; with --start, tokenizer.steps is 0 unless set",
     )
     parser.add_argument("--measure", action="store_true", help="only measure FOLDER/base and write its model card")
+    parser.add_argument("--unmeasured", action="store_true", help="do not measure the base: --measure can do it later")
     parser.add_argument(
         "--reader", action="store_true", help="only train the reader of Toyland pictures, for the judge"
     )
@@ -108,6 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--clip", action="store_true", help="only train the small CLIP of Toyland, for CLIP-I and CLIP-T"
     )
     options = parser.parse_args(arguments)
+    if options.minutes is not None and options.minutes <= 0:
+        parser.error(f"--minutes is {options.minutes:g}: give more than 0")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         if options.reader:
@@ -124,9 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         base = (
             options.folder / "base"
             if options.measure
-            else pretrain(recipe, options.folder, options.device, options.processes, options.start)
+            else pretrain(recipe, options.folder, options.device, options.processes, options.start, options.minutes)
         )
-        measure_and_write(base, recipe)
+        if not options.unmeasured:
+            measure_and_write(base, recipe)
     except UniCTokensError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -172,12 +172,11 @@ def codes_kind(model: Magvit) -> str:
 def encode_shards(model: Magvit, folder: Path, pool: str, shards: int, device: str) -> np.ndarray:
     """Codes int16 [photos, N] of a pool's pixel shards, computed once per image tokenizer and kept beside them."""
     kind = codes_kind(model)
-    model = model.to(device)
     found = []
     for shard in range(shards):
         path = shard_path(folder, pool, kind, shard)
         if not path.is_file():
-            pixels = np.load(shard_path(folder, pool, "pixels", shard))
+            pixels, model = np.load(shard_path(folder, pool, "pixels", shard)), model.to(device)
             parts = [model.codes(to_network(pixels[at : at + 50]).to(device)).cpu() for at in range(0, len(pixels), 50)]
             save_array(path, torch.cat(parts).to(torch.int16).numpy())
             logger.info("encoded shard %d of %d of the pool of %s", shard + 1, shards, pool)

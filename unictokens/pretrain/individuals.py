@@ -8,6 +8,7 @@ over them at random, and embeddings of image codes of another photo, which rows 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -98,28 +99,53 @@ def directions_of(subject: Subject) -> list[int]:
     return [int(start) + value for start, value in zip(starts, values, strict=False) if value != UNSEEN]
 
 
+class Noise(NamedTuple):
+    """Noise that is drawn where it is needed: most of a batch's bytes are noise, so other processes send only this.
+
+    source  state of numpy's PCG64 before the noise; scales, standard deviation per sequence; width, D
+    """
+
+    source: Any
+    scales: tuple[float, ...]
+    width: int
+
+    def drawn(self) -> Tensor:
+        """float32 [B, ROWS, D], the same at every call."""
+        generator = np.random.PCG64()
+        generator.state = self.source
+        noise_BKD = np.random.Generator(generator).standard_normal(
+            (len(self.scales), ROWS, self.width), dtype=np.float32
+        )
+        noise_BKD *= np.array(self.scales, dtype=np.float32)[:, None, None]
+        return torch.from_numpy(noise_BKD)
+
+
 @dataclass(frozen=True, eq=False)
 class Held:
     """What the rows of a batch's individuals hold, one of them per sequence (nothing where a sequence has none).
 
-    shares_BKF float32 [B, ROWS, DIRECTIONS]; sights_BKS int64 [B, ROWS, SIGHTS]; noise_BKD float32 [B, ROWS, D]
+    shares_BKF float32 [B, ROWS, DIRECTIONS]; sights_BKS int64 [B, ROWS, SIGHTS]; noise to draw, or float32 [B, ROWS, D]
     """
 
     shares_BKF: Tensor
     sights_BKS: Tensor
-    noise_BKD: Tensor
+    noise: Noise | Tensor
+
+    @property
+    def noise_BKD(self) -> Tensor:
+        """The noise, float32 [B, ROWS, D]."""
+        return self.noise.drawn() if isinstance(self.noise, Noise) else self.noise
 
     @classmethod
     def of(cls, met: Sequence[Individual | None], width: int, rng: np.random.Generator) -> "Held":
-        """The rows of those who are met, noise included."""
+        """The rows of those who are met; `rng`, numpy's default generator, gives the noise and must not be used further."""
         shares_BKF = np.zeros((len(met), ROWS, DIRECTIONS), dtype=np.float32)
         sights_BKS = np.full((len(met), ROWS, SIGHTS), NO_ID, dtype=np.int64)
-        noise_BKD = rng.standard_normal((len(met), ROWS, width), dtype=np.float32)
+        noise = Noise(rng.bit_generator.state, tuple(0.0 if one is None else one.noise for one in met), width)
         for at, somebody in enumerate(met):
-            noise_BKD[at] *= 0.0 if somebody is None else somebody.noise
             if somebody is not None:
                 shares_BKF[at], sights_BKS[at] = somebody.shares_KF, somebody.sights_KS
-        return cls(torch.from_numpy(shares_BKF), torch.from_numpy(sights_BKS), torch.from_numpy(noise_BKD))
+        return cls(torch.from_numpy(shares_BKF), torch.from_numpy(sights_BKS), noise)
 
 
 class Directions(nn.Module):

@@ -50,19 +50,19 @@ START_SHARE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Sequences of one kind: ids and labels int64 [B, T] (labels say what stands at a place), mask bool [B or 1, 1, T, T].
+    """Sequences of one kind: ids and labels int64 [B, T] (labels say what stands at a place).
 
     held         what the rows of individuals hold, one individual per sequence
 
-    For conversations only: positions_BT int64 [B, T], as packed turns each begin where the text begins; attributes_BA
+    For conversations only: turns_BT int64 [B, T], the turn each place belongs to (see `_Talk`); positions_BT int64 [B, T], as packed turns each begin where the text begins; attributes_BA
     int64 [B, A], the photos' class numbers, -100 where there is no photo; meets_M2 int64 [M, 2], (row, place) from which
     yes or no is said about somebody in a photo, and known_MA int64 [M, A], the class numbers of whom it is said about.
     """
 
     ids_BT: Tensor
     labels_BT: Tensor
-    mask: Tensor
     held: Held
+    turns_BT: Tensor | None = None
     positions_BT: Tensor | None = None
     attributes_BA: Tensor | None = None
     meets_M2: Tensor | None = None
@@ -73,6 +73,7 @@ class Batch:
 class _Talk:
     """A conversation as a row: ids, labels, the number of the turn that each place belongs to, and where somebody is met.
 
+    turns     -1 before the text, -2 behind it
     meetings  place from which a recognition question is answered -> whom it is about
     """
 
@@ -114,9 +115,7 @@ class Lessons:
         rng = np.random.default_rng((self.recipe.seed, step, 0))
         drawn = [self._drawing(rng) for _ in range(self.recipe.batch_generation)]
         ids_BT, labels_BT = _stack([row for row, _ in drawn])
-        vocabulary = self.sequences.vocabulary
-        mask = drawing_mask(ids_BT, vocabulary.pad, vocabulary.soi, vocabulary.eoi)
-        return Batch(ids_BT, labels_BT, mask, Held.of([met for _, met in drawn], self.recipe.width, rng))
+        return Batch(ids_BT, labels_BT, Held.of([met for _, met in drawn], self.recipe.width, rng))
 
     def conversations(self, step: int) -> Batch:
         """Photos, each with as many questions as fit the text room; labels are the answers."""
@@ -137,13 +136,20 @@ class Lessons:
         return Batch(
             ids_BT,
             labels_BT,
-            packed_mask(self.prefix, turns_BT),
             Held.of([topic.met for topic in topics], self.recipe.width, rng),
+            turns_BT,
             packed_positions(self.prefix, turns_BT),
             torch.tensor(attributes),
             torch.tensor(meets, dtype=torch.long).reshape(-1, 2),
             torch.tensor(known, dtype=torch.long).reshape(-1, len(SIZES)),
         )
+
+    def mask(self, batch: Batch) -> Tensor:
+        """Who sees whom in a batch, bool [B, 1, T, T], on the device of its ids; too large to be sent between processes."""
+        if batch.turns_BT is not None:
+            return packed_mask(self.prefix, batch.turns_BT)
+        vocabulary = self.sequences.vocabulary
+        return drawing_mask(batch.ids_BT, vocabulary.pad, vocabulary.soi, vocabulary.eoi)
 
     def names(self) -> Tensor:
         """Class numbers of the residents by the ids of their names, int64 [V, A]; UNSEEN in all other rows."""
@@ -212,7 +218,8 @@ class Lessons:
         text = [vocabulary.t2i, vocabulary.eot, *text[: self.recipe.caption_room], vocabulary.eot]
         padding = self.recipe.caption_room + 3 - len(text)
         known = sequences.code_ids(codes_N)
-        shown = [vocabulary.mask if hide else code for hide, code in zip(hidden, known, strict=True)]
+        mask = vocabulary.mask
+        shown = [mask if hide else code for hide, code in zip(hidden, known, strict=True)]
         asked = [code if hide else IGNORE for hide, code in zip(hidden, known, strict=True)]
         ids = [vocabulary.pad] * padding + text + sequences.image(shown)
         return ids, [IGNORE] * (padding + len(text)) + [vocabulary.soi, *asked, vocabulary.eoi]
@@ -220,6 +227,7 @@ class Lessons:
     def _conversation(self, topic: _Topic, rng: np.random.Generator) -> _Talk:
         vocabulary, room = self.sequences.vocabulary, self.recipe.text_room
         asked, stands = topic.asked, {} if topic.met is None else topic.met.prompt
+        size = vocabulary.size
         packed = rng.random() < self.recipe.packed
         start = [vocabulary.eot] if rng.random() < START_SHARE else []
         ids: list[int] = []
@@ -230,7 +238,7 @@ class Lessons:
             turn = (fill(asked[at].question, stands), fill(asked[at].answer, stands))
             more_ids, more_labels = self.sequences.conversation([turn])
             # What the rows of an individual hold is given, not learned, and they have no place in the head.
-            more_labels = [IGNORE if label >= vocabulary.size else label for label in more_labels]
+            more_labels = [IGNORE if label >= size else label for label in more_labels]
             if start and (packed or not ids):
                 more_ids, more_labels = start + more_ids, [IGNORE] * len(start) + more_labels
             if len(ids) + len(more_ids) <= room:

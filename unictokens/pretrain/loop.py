@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unictokens.pretrain.attributes import ATTRIBUTES
 from unictokens.pretrain.state import load_state, save_state
 
 logger = logging.getLogger(__name__)
 
-Learn = Callable[[int], tuple[dict[str, float], np.ndarray]]
-"""Takes the number of a step, leaves gradients; returns named losses, and the share of right attributes [A]."""
+Learn = Callable[[int], tuple[dict[str, float] | dict[str, Tensor], np.ndarray | Tensor]]
+"""Takes the number of a step, leaves gradients; returns named losses, and the share of right attributes [A].
+
+Tensors (without graph) are read only when they are reported: to read a number makes the processor wait for the GPU.
+"""
 
 
 class Training:
@@ -29,11 +32,22 @@ class Training:
         self.name, self.pupil, self.optimizer, self.state = name, pupil, optimizer, state
         self.done = load_state(state, pupil, optimizer)
 
-    def run(self, last: int, rate: Callable[[int], float], learn: Learn, report: int, save: int) -> None:
-        """Steps up to `last`, reported every `report` (means since the last report) and saved every `save` steps; `rate` gives a step's learning rate."""
+    def run(
+        self,
+        last: int,
+        rate: Callable[[int], float],
+        learn: Learn,
+        report: int,
+        save: int,
+        over: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Steps up to `last`, reported every `report` (means since the last report) and saved every `save` steps.
+
+        `rate` gives a step's learning rate; a step after which training is `over` is the last one.
+        """
         first, started = self.done, time.monotonic()
-        losses: list[list[float]] = []
-        hits: list[np.ndarray] = []
+        losses: list[Tensor] = []
+        hits: list[Tensor] = []
         for step in range(first, last):
             for group in self.optimizer.param_groups:
                 group["lr"] = rate(step)
@@ -42,11 +56,11 @@ class Training:
             nn.utils.clip_grad_norm_(self.pupil.parameters(), 1.0)
             self.optimizer.step()
             self.done = step + 1
-            losses.append(list(named.values()))
-            hits.append(hits_A)
+            losses.append(torch.stack([torch.as_tensor(loss) for loss in named.values()]))
+            hits.append(torch.as_tensor(hits_A))
             if self.done % report == 0:
-                means = zip(named, np.mean(losses, axis=0), strict=True)
-                right = zip(ATTRIBUTES, np.mean(hits, axis=0), strict=True)
+                means = zip(named, torch.stack(losses).mean(dim=0).tolist(), strict=True)
+                right = zip(ATTRIBUTES, torch.stack(hits).mean(dim=0).tolist(), strict=True)
                 words = "%s step %d: %s; %.2f steps/s; right: %s"
                 told = ", ".join(f"{name} {value:.4f}" for name, value in means)
                 shares = ", ".join(f"{name} {share:.2f}" for name, share in right)
@@ -54,5 +68,8 @@ class Training:
                     words, self.name, self.done, told, (self.done - first) / (time.monotonic() - started), shares
                 )
                 losses, hits = [], []
-            if self.done % save == 0 or self.done == last:
+            ends = self.done == last or over()
+            if self.done % save == 0 or ends:
                 save_state(self.state, self.pupil, self.optimizer, self.done)
+            if ends:
+                return

@@ -65,9 +65,17 @@ def save_array(path: Path, array: np.ndarray) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def draw_shards(folder: Path, pool: str, shards: int, shard_size: int, image_size: int, processes: int) -> None:
-    """Draw a pool's pixel shards 0..shards-1 that do not exist yet, each uint8 [shard_size, image_size, image_size, 3]."""
-    missing = [shard for shard in range(shards) if not shard_path(folder, pool, "pixels", shard).is_file()]
+def draw_shards(
+    folder: Path, pool: str, shards: int, shard_size: int, image_size: int, processes: int, codes: str | None = None
+) -> None:
+    """Draw a pool's pixel shards 0..shards-1 that do not exist yet, each uint8 [shard_size, image_size, image_size, 3].
+
+    Where only the codes of kind `codes` are needed, a shard that has them needs no pixels.
+    """
+    enough = ["pixels"] if codes is None else ["pixels", codes]
+    missing = [
+        shard for shard in range(shards) if not any(shard_path(folder, pool, kind, shard).is_file() for kind in enough)
+    ]
     with ProcessPoolExecutor(processes) as executor:
         for shard in missing:
             start = shard * shard_size

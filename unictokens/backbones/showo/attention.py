@@ -25,9 +25,9 @@ def drawing_mask(ids_BT: Tensor, pad: int, soi: int, eoi: int, keep_padding: boo
     return seen_BTT.view(B, 1, T, T)
 
 
-def understanding_mask(prefix: int, length: int) -> Tensor:
+def understanding_mask(prefix: int, length: int, device: torch.device | None = None) -> Tensor:
     """bool [1, 1, T, T]: every place sees the first `prefix` places (task and image); the text after them is causal."""
-    seen_TT = torch.ones(length, length, dtype=torch.bool).tril()
+    seen_TT = torch.ones(length, length, dtype=torch.bool, device=device).tril()
     seen_TT[:, :prefix] = True
     return seen_TT[None, None]
 
@@ -37,7 +37,7 @@ def packed_mask(prefix: int, turns_BT: Tensor) -> Tensor:
 
     turns_BT int64 [B, T] numbers the turn a place belongs to; so many conversations about one image share its places.
     """
-    seen_TT = understanding_mask(prefix, turns_BT.shape[1])[0, 0]
+    seen_TT = understanding_mask(prefix, turns_BT.shape[1], turns_BT.device)[0, 0]
     same_BTT = turns_BT[:, :, None] == turns_BT[:, None, :]
     same_BTT[:, :, :prefix] = True
     return (seen_TT & same_BTT)[:, None]
