@@ -10,6 +10,7 @@ from unictokens.errors import UniCTokensError
 NAMES = (
     "train_step",
     "pack",
+    "schedule",
     "sampler",
     "answer",
     "memory",

@@ -36,6 +36,7 @@ class PlainTrainer:
         for name, rows in zip(names, tokens.tensors(), strict=True):
             state[name] = torch.cat([state[name], rows])
         self._model.load_state_dict(state)
+        self._model.to(backbone.device)
         self._tables = [self._model.embed_VD, self._model.head_VD, self._model.bias_V]
         for table in self._tables:
             table.requires_grad_(True)

@@ -14,6 +14,7 @@ from benchmarks.timing import Result, Row
 from cluster.capacity import Planner, empty_process_bytes
 from cluster.engines import EngineSettings
 from unictokens.backbones import load_backbone
+from unictokens.backbones.precision import DTYPES
 from unictokens.config import RunConfig, load_config, override
 from unictokens.data.catalog import Catalog
 from unictokens.data.toyland.writer import write_dataset
@@ -28,6 +29,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", default="demo", help="preset or file; epochs are set to one per stage")
     parser.add_argument("--backbone", default="mini")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=tuple(DTYPES), default="fp32")
+    parser.add_argument("--questions", type=int, default=0, help="of a stage, for large backbones (default 0: all)")
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--probe", type=int, help=argparse.SUPPRESS)
 
@@ -36,7 +39,9 @@ def measure(options: argparse.Namespace) -> Result:
     """Every width trains that many concepts in a process of its own, which has imported what a lane imports."""
     if peak_bytes() is None:
         raise ConfigError("this measurement reads /proc: run it on Linux")
-    config = override(load_config(options.config), {**ONE_EPOCH, "backbone": options.backbone})
+    asked = {f"stages.{stage}.understanding_limit": options.questions for stage in ("warmup", "bootstrap", "deepen")}
+    changed = {**ONE_EPOCH, **asked, "backbone": options.backbone, "precision": options.precision}
+    config = override(load_config(options.config), changed)
     if options.probe:
         return Result("plan", {}, (_fact(options, config),))
     rows: list[Row] = []
@@ -55,13 +60,14 @@ def measure(options: argparse.Namespace) -> Result:
                     row[f"{place} measured MiB"] = facts[place] / MIB
                     row[f"{place} error"] = f"{100 * (told / facts[place] - 1):+.1f} %"
             rows.append(row)
-    settings = {"config": options.config, "backbone": options.backbone, "device": options.device}
+    settings = {name: getattr(options, name) for name in ("config", "backbone", "device", "precision")}
     return Result("plan", settings, tuple(rows))
 
 
 def _probe(options: argparse.Namespace, data: Path, width: int) -> Row:
     command = [sys.executable, "-m", "benchmarks", "plan", "--probe", str(width), "--data", str(data)]
     command += ["--config", options.config, "--backbone", options.backbone, "--device", options.device]
+    command += ["--precision", options.precision, "--questions", str(options.questions)]
     finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(finished.stdout.splitlines()[-1])
 
@@ -69,7 +75,8 @@ def _probe(options: argparse.Namespace, data: Path, width: int) -> Row:
 def _fact(options: argparse.Namespace, config: RunConfig) -> Row:
     """Bytes that training one epoch of every stage takes here, everything included."""
     empty_process_bytes()
-    engine = LocalEngine(load_backbone(options.backbone, device=options.device), options.device)
+    backbone = load_backbone(options.backbone, device=options.device, precision=options.precision)
+    engine = LocalEngine(backbone, options.device)
     with tempfile.TemporaryDirectory() as folder:
         train_some(engine, Catalog.open(options.data), config, Path(folder), options.probe, options.probe)
     on_gpu = 0

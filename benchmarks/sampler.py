@@ -1,6 +1,7 @@
 """Drawing: every place of both halves at every step, as published, against text read once and code logits only."""
 
 import argparse
+import copy
 
 import torch
 from torch import Generator, Tensor
@@ -8,6 +9,7 @@ from torch import Generator, Tensor
 from benchmarks.shapes import shape
 from benchmarks.timing import Result, Row, in_turn
 from unictokens.backbones.base import GenerationRequest, Sampling
+from unictokens.backbones.precision import DTYPES
 from unictokens.backbones.showo.attention import drawing_mask
 from unictokens.backbones.showo.backbone import ShowO
 from unictokens.concepts.bank import ConceptBank
@@ -23,26 +25,35 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--guidance", type=float, default=5.0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=tuple(DTYPES), default="fp32", help="of ours; the plain path is float32")
+    parser.add_argument("--no-plain", action="store_true", help="leave the published algorithm out")
     parser.add_argument("--rounds", type=int, default=3)
 
 
 def measure(options: argparse.Namespace) -> Result:
-    """Seconds per image (codes only, without decoding them) and the ratio."""
-    backbone = shape(options.shape).make().to(options.device)
+    """Seconds per image (codes only; decoding them to pixels is a column of its own) and the ratio."""
+    plain_one = shape(options.shape).make().to(options.device)
+    backbone = plain_one
+    if DTYPES[options.precision] != torch.float32:
+        backbone = copy.deepcopy(plain_one).to(options.device, DTYPES[options.precision])
     sampling = Sampling(steps=options.steps, guidance=options.guidance)
     nobody, rows = ConceptBank.empty(backbone.info.width), list[Row]()
     for images in (int(count) for count in options.images.split(",")):
         requests = [GenerationRequest((PROMPT,), seed, ()) for seed in range(images)]
-        works = (
-            lambda count=images: plain_drawing(backbone, count, sampling),
+        codes_BN = torch.zeros(images, backbone.config.num_vq_tokens, dtype=torch.long)
+        works = [
             lambda wanted=requests: backbone.generate(wanted, nobody, sampling),
-        )
-        plain, ours = in_turn(works, options.rounds, backbone.device)
-        rows.append(
-            {"images": images, "plain s/image": plain / images, "ours s/image": ours / images, "ratio": plain / ours}
-        )
-    settings = {"shape": options.shape, "steps": options.steps, "guidance": options.guidance, "device": options.device}
-    return Result("sampler", settings, tuple(rows))
+            lambda codes=codes_BN: backbone.decode(codes),
+        ]
+        if not options.no_plain:
+            works.append(lambda count=images: plain_drawing(plain_one, count, sampling))
+        ours, decoding, *plain = in_turn(works, options.rounds, backbone.device)
+        row: Row = {"images": images, "ours s/image": ours / images, "decoding s/image": decoding / images}
+        if plain:
+            row |= {"plain s/image": plain[0] / images, "ratio": plain[0] / ours}
+        rows.append(row)
+    kept = ("shape", "steps", "guidance", "device", "precision")
+    return Result("sampler", {name: getattr(options, name) for name in kept}, tuple(rows))
 
 
 @torch.no_grad()

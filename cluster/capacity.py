@@ -113,7 +113,7 @@ class Planner:
         demand = self._demand(engine)
         weights = -(-demand.weight_bytes // engine.processes)
         draws = min(MOST_DRAWN_TOGETHER, DRAWN_TOGETHER * width)
-        step = demand.step_bytes(self.work.heaviest.times(width))
+        step = demand.step_bytes(self.work.heaviest.times(width), on_gpu)
         computing = {
             "image tokenizer": demand.image_tokenizer_bytes,
             "image prefixes": min(engine.cache_bytes, self.work.images * demand.prefix_bytes),

@@ -1,6 +1,7 @@
 """Work left out changes nothing: losses and gradients equal those of every place, every layer and every logit."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from unictokens.backbones.showo import head
 from unictokens.backbones.showo.attention import drawing_mask, understanding_mask
 from unictokens.backbones.showo.backbone import ShowO
 from unictokens.backbones.showo.batch import Block, ShowOBatch
+from unictokens.backbones.showo.layers import Rotation, normed_and_turned
 from unictokens.backbones.showo.prefix import PrefixCache
 from unictokens.backbones.showo.vocabulary import IGNORE
 from unictokens.concepts.bank import ConceptBank
@@ -104,6 +106,49 @@ def test_losses_and_gradients_equal_the_plain_path(
         for got, expected in zip(fast, found[0], strict=True):
             assert float((got - expected).detach().norm() / expected.detach().norm()) <= 1e-5
     assert all(torch.equal(first, again) for first, again in zip(found[1], found[2], strict=True))
+
+
+def test_rows_of_one_length_are_read_without_padding_or_mask(
+    tiny_backbone: ShowO, concept: Make, codes: Codes, mask_draw: Callable[..., MaskDraw], layout: TokenLayout
+) -> None:
+    prompt = join("A photo of ", subject(layout), " in a park.")
+    drawn = [(GenerationSample(codes(at), prompt, (at,)), mask_draw(at)) for at in range(2)]
+    turn = Turn(join(introduction(layout, ("shared",)), "\nIs ", identifier(layout), " here?"), ("Yes.",))
+    batch = tiny_backbone.collate([UnderstandingSample(codes(at), (turn,), (at,)) for at in range(2)], drawn)
+    assert batch.generation is not None and (batch.generation.ids_BT != tiny_backbone.vocabulary.pad).all()
+    found = []
+    for fast in (False, True):
+        tokens = [concept(1), concept(2)]
+        leaves = [tensor.requires_grad_() for one in tokens for tensor in one.tensors()]
+        bank = ConceptBank.stack(tokens)
+        losses = tiny_backbone.losses(batch, bank)
+        sums = (losses.understanding_total_U, losses.generation_total_G) if fast else plain(tiny_backbone, batch, bank)
+        found.append([*sums, *torch.autograd.grad(sums[0].sum() + 0.3 * sums[1].sum(), leaves)])
+    for got, expected in zip(*found, strict=True):
+        assert float((got - expected).detach().norm() / expected.detach().norm()) <= 1e-5
+
+
+@pytest.mark.parametrize("ids", [64, 130])
+def test_products_in_even_parts_are_the_whole_products(ids: int) -> None:
+    torch.manual_seed(0)
+    h_PD, head_VD, bias_V, slopes_PV = torch.randn(5, 8), torch.randn(ids, 8), torch.randn(ids), torch.randn(5, ids + 3)
+    assert torch.allclose(head.even_logits(h_PD, head_VD, bias_V), functional.linear(h_PD, head_VD, bias_V), atol=1e-5)
+    weighted_PD = head.even_weighted(slopes_PV[:, :ids], head_VD)
+    assert torch.allclose(weighted_PD, slopes_PV[:, :ids] @ head_VD, atol=1e-4)
+    assert head.rows_at_once(58_498, on_gpu=True) % head.EVEN_ROWS == 0 < head.rows_at_once(2**30, on_gpu=True)
+
+
+def test_one_kernel_for_norm_and_rotation_computes_both(tiny_backbone: ShowO) -> None:
+    """The function that a GPU compiles, against the modules that a CPU calls."""
+    phi = tiny_backbone.language_model.showo.model
+    x_MHE = torch.randn(7, *_heads(phi))
+    norm, turn = phi.layers[0].self_attn.q_layernorm, Rotation(phi, torch.zeros(7, 1), torch.arange(3, 10))
+    together = normed_and_turned(x_MHE, norm.weight, norm.bias, norm.eps, turn.cos, turn.sin)
+    assert torch.allclose(together, turn(norm, x_MHE), atol=1e-6) and not torch.allclose(together, norm(x_MHE))
+
+
+def _heads(phi: Any) -> tuple[int, int]:
+    return phi.config.num_attention_heads, phi.layers[0].self_attn.head_dim
 
 
 @pytest.mark.parametrize("processes", [2, 4])

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.answer import plain_answer
 from benchmarks.plain import PlainTrainer
 from benchmarks.sampler import PROMPT, plain_drawing
+from benchmarks.schedule import PackStep, useful_flops
 from benchmarks.shapes import drawing, photos, question, shape
 from benchmarks.train_step import FastStep, random_tokens
 from unictokens.backbones.base import GenerationRequest, Sampling
@@ -58,3 +60,16 @@ def test_command_prints_a_json_object() -> None:
 def test_unknown_shape_is_refused() -> None:
     with pytest.raises(ConfigError, match="shape 'huge'"):
         shape("huge")
+
+
+def test_needed_operations_are_those_that_a_step_makes() -> None:
+    """Counted by hand from the sizes, against torch's count of a real step of two concepts."""
+    backbone = shape("mini").make()
+    codes_PN = backbone.encode(photos(backbone, 1))
+    for asked, drawn in ((4, 0), (1, 1)):
+        step = PackStep(backbone, codes_PN, 2, asked, drawn)
+        step()  # the image is read before
+        with FlopCounterMode(display=False) as counter:
+            step()
+        needed, made = useful_flops(backbone, step.batch), counter.get_total_flops()
+        assert 0.9 * made <= needed <= 1.02 * made

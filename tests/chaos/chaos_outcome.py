@@ -4,6 +4,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from cluster.summary import read_summary
@@ -35,7 +36,10 @@ def repeated_epochs(out: Path) -> dict[str, int]:
     found = {}
     for folder in sorted((out / "runs").iterdir()):
         told = [
-            (event["time"], (int(event["values"]["stage"]), int(event["values"]["epoch"])))
+            (
+                datetime.fromisoformat(event["time"]).timestamp(),
+                (int(event["values"]["stage"]), int(event["values"]["epoch"])),
+            )
             for event in read_events(folder)
             if event["event"] == "metrics" and "epoch" in event["values"]
         ]

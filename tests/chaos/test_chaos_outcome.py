@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ def said(seconds: float, words: str) -> str:
 def told(seconds: float, stage: int, epoch: int) -> str:
     """An event that says an epoch's losses."""
     values = {"stage": stage, "epoch": epoch}
-    return json.dumps({"seq": 0, "time": NOON + seconds, "event": "metrics", "step": 1, "values": values}) + "\n"
+    moment = datetime.fromtimestamp(NOON + seconds, UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"seq": 0, "time": moment, "event": "metrics", "step": 1, "values": values}) + "\n"
 
 
 @pytest.mark.parametrize(

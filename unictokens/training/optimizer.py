@@ -24,7 +24,8 @@ class TrainedRows:
         self._fixed = tokens.detach()
         self._rows = torch.tensor(trained, dtype=torch.long, device=tokens.embed_KD.device)
         self._leaves = [tensor[self._rows].clone().requires_grad_() for tensor in self._fixed.tensors()]
-        # One tensor at a time: the order of additions must not depend on what torch fuses for a device.
+        # One tensor at a time, except on a GPU, where a run's dozens of small kernels would take longer than its samples.
+        on_gpu = self._leaves[0].is_cuda
         self._adamw = torch.optim.AdamW(
             self._leaves,
             lr=config.lr,
@@ -32,7 +33,9 @@ class TrainedRows:
             eps=config.eps,
             weight_decay=config.weight_decay,
             foreach=False,
+            fused=on_gpu,
         )
+        self._counts_on = self._leaves[0].device if on_gpu else torch.device("cpu")
 
     def tokens(self) -> ConceptTokens:
         """All rows, with the graph to the trained ones."""
@@ -77,7 +80,6 @@ class TrainedRows:
             if f"moment.{part}.step" not in state:
                 continue
             entry = {name: state[f"moment.{part}.{name}"].clone() for name in MOMENTS}
-            # AdamW keeps its step counter on the CPU, its moments beside the rows.
             self._adamw.state[leaf] = {
-                name: value if name == "step" else value.to(leaf.device) for name, value in entry.items()
+                name: value.to(self._counts_on if name == "step" else leaf.device) for name, value in entry.items()
             }

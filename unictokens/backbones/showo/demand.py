@@ -1,6 +1,6 @@
 """What a Show-o needs before it is there: bytes of its weights, of a step and of drawing, and how much these compute.
 
-Counted from the way `ragged` runs the layers. What autograd keeps per place and layer: the input of the layer's norm, the
+Counted from the way `layers` runs the layers. What autograd keeps per place and layer: the input of the layer's norm, the
 query and key before their norms, turned query and key, the value and what attention saw, each D wide, and the wide inner
 layer before its activation; weights are frozen, so linear layers keep nothing. Checked against the real thing by tests and
 by `python -m benchmarks plan`.
@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unictokens.backbones.base import Turn
 from unictokens.backbones.showo.config import ShowOConfig, read_config, read_json
-from unictokens.backbones.showo.head import LOGITS_AT_ONCE
+from unictokens.backbones.showo.head import rows_at_once
 from unictokens.backbones.showo.image_tokenizer import Magvit
 from unictokens.backbones.showo.language_model import LanguageModel
 from unictokens.backbones.showo.places import locate
@@ -119,12 +119,13 @@ class Demand:
         """Most that encoding or decoding one picture takes: a few maps of the finest level."""
         return 4 * self.config.image_size**2 * self.config.magvit.base * FLOAT
 
-    def step_bytes(self, load: Load) -> int:
+    def step_bytes(self, load: Load, on_gpu: bool = False) -> int:
         """Most that a training step takes beside weights and kept prefixes."""
         D, I, places = self._D, self._I, load.question_ids + load.drawing_ids  # noqa: E741
         kept = self._layers * (places * (KEPT * D + I) + load.questions * self._prefix * 2 * D)
         passing = max(load.question_ids, load.drawing_ids) * (PASSING * D + PASSING_WIDE * I)
-        logits = min(load.labels * self.config.vocab_size, LOGITS_AT_ONCE) * FLOAT * 3
+        columns = self.config.vocab_size
+        logits = min(load.labels, rows_at_once(columns, on_gpu)) * columns * FLOAT * 3
         return (kept + passing) * self._bytes + logits
 
     def drawing_bytes(self, pictures: int) -> int:

@@ -1,6 +1,6 @@
 """The transformer over rows of one length, where whoever calls it keeps keys and values and decides who sees what.
 
-The layers are the loaded Phi's own modules, as in `ragged`. Shape letters beside the house's: R rows of a pass, H heads,
+The layers are the loaded Phi's own modules, as in `layers`. Shape letters beside the house's: R rows of a pass, H heads,
 E width of a head, L layers, S places that are seen, K keys (0) and values (1).
 
 A row's numbers should not depend on its neighbours, to the last bit. In float32 on the CPU they do not if a product has at
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unictokens.backbones.showo.language_model import LanguageModel
-from unictokens.backbones.showo.ragged import Turn, keys_values, queries
+from unictokens.backbones.showo.layers import Rotation, keys_values, queries
 
 LEAST_ROWS = 4
 KEYS_ROUND = 16
@@ -33,7 +33,7 @@ def through_layers(model: LanguageModel, x_RTD: Tensor, positions_RT: Tensor, at
     """Embeddings [R, T, D] at positions int64 [R, T] to final hidden states [R, T, D]."""
     phi, (R, T, _) = model.showo.model, x_RTD.shape
     x_MD = x_RTD.flatten(0, 1)
-    turn = Turn(phi, x_MD, positions_RT.flatten())
+    turn = Rotation(phi, x_MD, positions_RT.flatten())
     for number, layer in enumerate(phi.layers):
         y_MD = layer.input_layernorm(x_MD)
         parts = (queries(layer.self_attn, y_MD, turn), *keys_values(layer.self_attn, y_MD, turn))

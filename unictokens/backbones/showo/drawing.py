@@ -1,13 +1,16 @@
 """Drawing with Show-o: conditional and unconditional sequences in one forward pass, MaskGIT steps over image codes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from unictokens.backbones.base import Drawing, Sampling
 from unictokens.backbones.showo.attention import drawing_mask
 from unictokens.backbones.showo.batch import concept_table, trim
+from unictokens.backbones.showo.dense import through_layers
 from unictokens.backbones.showo.language_model import KeyValues, LanguageModel
 from unictokens.backbones.showo.sequence import Sequences
 from unictokens.concepts.bank import ConceptBank
@@ -70,6 +73,15 @@ class DrawingTask:
         ]
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Neighbouring rows first..last-1 whose texts begin at the same column."""
+
+    first: int
+    last: int
+    begin: int
+
+
 class _Reader:
     """The text of a batch, read once; then logits of image codes for any state of the image."""
 
@@ -77,27 +89,41 @@ class _Reader:
         self.task = task
         self.vocabulary = task.sequences.vocabulary
         self.concepts_BS = concepts_BS
-        rows, self.text_length = text_BT.shape
-        length = self.text_length + task.codes + 2
-        blank_BT = torch.full((rows, task.codes + 2), self.vocabulary.soi, device=text_BT.device)
-        blank_BT[:, -1] = self.vocabulary.eoi
-        ids = self.vocabulary
-        mask = drawing_mask(torch.cat([text_BT, blank_BT], 1), ids.pad, ids.soi, ids.eoi)
-        self.image_mask = mask[:, :, self.text_length :]
-        positions = torch.arange(length, device=text_BT.device)[None] + dropped
-        self.image_positions = positions[:, self.text_length :]
-        self.past = KeyValues()
+        first = dropped + text_BT.shape[1]
+        positions_T = torch.arange(dropped, first + task.codes + 2, device=text_BT.device)
+        self.image_positions = positions_T[None, text_BT.shape[1] :].expand(len(text_BT), -1)
+        # Padding, on the left, is seen by nobody: rows that have as much of it need no mask.
+        self.groups = _groups((text_BT == self.vocabulary.pad).sum(1).tolist())
+        past = KeyValues()
         x_BTD = task.model.embed(text_BT, task.bank, concepts_BS)
-        text_mask = mask[:, :, : self.text_length, : self.text_length]
-        task.model.hidden(x_BTD, text_mask, positions[:, : self.text_length], self.past)
+        ids = self.vocabulary
+        mask = drawing_mask(text_BT, ids.pad, ids.soi, ids.eoi)
+        task.model.hidden(x_BTD, mask, positions_T[None, : text_BT.shape[1]], past)
+        self.text = [past.of(layer) for layer in range(past.depth)]
 
     def code_logits(self, codes_BN: Tensor) -> Tensor:
         """Codes int64 [B, N], HIDDEN where unknown, to logits float32 [B, N, C] over the code book."""
         ids, model = self.vocabulary, self.task.model
         hidden_BN = codes_BN == maskgit.HIDDEN
-        image_BT = torch.nn.functional.pad((codes_BN + ids.code_offset).masked_fill(hidden_BN, ids.mask), (1, 1))
+        image_BT = functional.pad((codes_BN + ids.code_offset).masked_fill(hidden_BN, ids.mask), (1, 1))
         image_BT[:, 0], image_BT[:, -1] = ids.soi, ids.eoi
         x_BTD = model.embed(image_BT, self.task.bank, self.concepts_BS)
-        h_BTD = model.hidden(x_BTD, self.image_mask, self.image_positions, self.past)
-        self.past.crop(self.text_length)
+        h_BTD = through_layers(model, x_BTD, self.image_positions, self._attend)
         return model.frozen_logits(h_BTD[:, 1:-1], ids.code_offset, ids.mask)
+
+    def _attend(self, layer: int, q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
+        """An image sees all of its text and itself."""
+        seen = []
+        for group in self.groups:
+            rows = slice(group.first, group.last)
+            keys, values = (
+                torch.cat([text_BHTE[rows, :, group.begin :], image_BHTE[rows]], dim=2)
+                for text_BHTE, image_BHTE in zip(self.text[layer], (k_BHTE, v_BHTE), strict=True)
+            )
+            seen.append(functional.scaled_dot_product_attention(q_BHTE[rows], keys, values))
+        return seen[0] if len(seen) == 1 else torch.cat(seen)
+
+
+def _groups(begins: Sequence[int]) -> list[_Group]:
+    cuts = [row for row in range(len(begins)) if row == 0 or begins[row] != begins[row - 1]]
+    return [_Group(first, last, begins[first]) for first, last in zip(cuts, [*cuts[1:], len(begins)], strict=True)]

@@ -15,7 +15,11 @@ from unictokens.backbones.showo.language_model import LanguageModel
 from unictokens.concepts.bank import ConceptBank
 
 LOGITS_AT_ONCE = 2**23
-"""Logits that exist at a time (32 MiB in float32)."""
+"""Logits that exist at a time (32 MiB in float32); a GPU takes so many times more, as its products need many rows:"""
+MORE_ON_GPU = 8
+EVEN = 64
+"""GPUs multiply matrices fast whose rows begin at multiples of this many numbers, and so many rows at a time:"""
+EVEN_ROWS = 256
 
 
 def label_losses(
@@ -47,18 +51,18 @@ class _FrozenCrossEntropy(torch.autograd.Function):
         ctx: Any, h_QD: Tensor, learned_QK: Tensor, head_VD: Tensor, bias_V: Tensor, columns_Q: Tensor
     ) -> Tensor:
         V, K = len(head_VD), learned_QK.shape[1]
-        step = max(1, LOGITS_AT_ONCE // (V + K))
         losses, slopes, learned_slopes = [], [], []
+        step = rows_at_once(V + K, h_QD.is_cuda)
         for h_PD, learned_PK, columns_P in zip(
             h_QD.split(step), learned_QK.split(step), columns_Q.split(step), strict=True
         ):
-            logits_PV = torch.cat([functional.linear(h_PD, head_VD, bias_V).float(), learned_PK], dim=1)
+            logits_PV = torch.cat([_logits(h_PD, head_VD, bias_V).float(), learned_PK], dim=1)
             sums_P1 = torch.logsumexp(logits_PV, dim=1, keepdim=True)
             losses.append((sums_P1 - logits_PV.gather(1, columns_P[:, None]))[:, 0])
             # The label's part is taken off before the product: afterwards two nearly equal vectors would cancel.
             slopes_PV = logits_PV.sub_(sums_P1).exp_()
             slopes_PV.scatter_add_(1, columns_P[:, None], torch.full_like(sums_P1, -1.0))
-            slopes.append(slopes_PV[:, :V].to(head_VD.dtype) @ head_VD)
+            slopes.append(_weighted(slopes_PV[:, :V], head_VD))
             learned_slopes.append(slopes_PV[:, V:].clone())
         ctx.save_for_backward(torch.cat(slopes), torch.cat(learned_slopes))
         return torch.cat(losses)
@@ -68,3 +72,39 @@ class _FrozenCrossEntropy(torch.autograd.Function):
         slopes_QD, learned_slopes_QK = ctx.saved_tensors
         gradient_Q1 = gradients[0][:, None]
         return (gradient_Q1 * slopes_QD).to(slopes_QD.dtype), gradient_Q1 * learned_slopes_QK, None, None, None
+
+
+def rows_at_once(columns: int, on_gpu: bool) -> int:
+    """Rows of logits that are made at a time."""
+    if not on_gpu:
+        return max(1, LOGITS_AT_ONCE // columns)
+    return max(1, LOGITS_AT_ONCE * MORE_ON_GPU // columns // EVEN_ROWS) * EVEN_ROWS
+
+
+def even_logits(h_PD: Tensor, head_VD: Tensor, bias_V: Tensor) -> Tensor:
+    """h @ head + bias, [P, V], whose rows begin at even places.
+
+    Show-o has 58,498 ids: rows of so many numbers begin where a GPU must take its slow way.
+    """
+    V = len(head_VD)
+    even = V - V % EVEN
+    logits_PV = h_PD.new_empty(len(h_PD), even + EVEN)[:, :V]
+    torch.addmm(bias_V[:even], h_PD, head_VD[:even].T, out=logits_PV[:, :even])
+    logits_PV[:, even:] = functional.linear(h_PD, head_VD[even:], bias_V[even:])
+    return logits_PV
+
+
+def even_weighted(slopes_PV: Tensor, head_VD: Tensor) -> Tensor:
+    """slopes @ head, [P, D], in the head's dtype, for the same reason in two parts."""
+    even = len(head_VD) - len(head_VD) % EVEN
+    rest_PD = slopes_PV[:, even:].to(head_VD.dtype) @ head_VD[even:]
+    main_PV = slopes_PV[:, :even].to(head_VD.dtype, memory_format=torch.contiguous_format)
+    return torch.addmm(rest_PD, main_PV, head_VD[:even])
+
+
+def _logits(h_PD: Tensor, head_VD: Tensor, bias_V: Tensor) -> Tensor:
+    return even_logits(h_PD, head_VD, bias_V) if h_PD.is_cuda else functional.linear(h_PD, head_VD, bias_V)
+
+
+def _weighted(slopes_PV: Tensor, head_VD: Tensor) -> Tensor:
+    return even_weighted(slopes_PV, head_VD) if slopes_PV.is_cuda else slopes_PV.to(head_VD.dtype) @ head_VD

@@ -41,7 +41,8 @@ def _phi(values: Mapping[str, Any], vocabulary: int, attention: str) -> Any:
 class _Gelu(nn.Module):
     """Phi's activation in one kernel instead of eight where that is the same number.
 
-    In float32 it is; in bfloat16 the published model rounds after each of the eight, which its recorded logits show.
+    In float32 it is; in bfloat16 the published model rounds after each of the eight, which its recorded logits show. On a
+    GPU, where those eight passes over memory would cost more than the products beside them, it is one all the same.
     """
 
     def __init__(self, spelt_out: nn.Module) -> None:
@@ -49,7 +50,7 @@ class _Gelu(nn.Module):
         self.spelt_out = spelt_out
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.gelu(x, approximate="tanh") if x.dtype == torch.float32 else self.spelt_out(x)
+        return functional.gelu(x, approximate="tanh") if x.dtype == torch.float32 or x.is_cuda else self.spelt_out(x)
 
 
 class KeyValues:
@@ -64,6 +65,16 @@ class KeyValues:
     def length(self) -> int:
         """Places read so far."""
         return int(self.layers.get_seq_length())
+
+    @property
+    def depth(self) -> int:
+        """Layers that have read."""
+        return len(self.layers.layers)
+
+    def of(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, T, E] of one layer."""
+        kept: Any = self.layers.layers[layer]
+        return kept.keys, kept.values
 
     def crop(self, length: int) -> None:
         """Forget everything after the first `length` places."""

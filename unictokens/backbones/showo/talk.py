@@ -15,8 +15,8 @@ from unictokens.backbones.base import Decoding
 from unictokens.backbones.showo.answering import Wording
 from unictokens.backbones.showo.dense import LEAST_ROWS, look, read, rounded, through_layers
 from unictokens.backbones.showo.language_model import LanguageModel
+from unictokens.backbones.showo.layers import prefix_keys
 from unictokens.backbones.showo.prefix import PrefixCache
-from unictokens.backbones.showo.ragged import prefix_keys
 from unictokens.backbones.showo.vocabulary import Vocabulary
 from unictokens.backbones.steps import Speech
 from unictokens.concepts.bank import ConceptBank
