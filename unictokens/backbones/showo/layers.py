@@ -84,8 +84,8 @@ class Rotation:
 
     def __init__(self, phi: Any, x_MD: Tensor, positions_M: Tensor) -> None:
         cos_1MR, sin_1MR = phi.rotary_emb(x_MD[None], positions_M[None])
-        # Both halves of R turn by the same angles.
-        self.cos, self.sin = (part_1MR[0, :, None].chunk(2, dim=-1)[0] for part_1MR in (cos_1MR, sin_1MR))
+        # Both halves of R turn by the same angles. A view would have other strides than `at` gives: another kernel.
+        self.cos, self.sin = (part_1MR[0, :, None].chunk(2, dim=-1)[0].contiguous() for part_1MR in (cos_1MR, sin_1MR))
 
     def at(self, chosen_Q: Tensor) -> "Rotation":
         """The same for some of the places."""
