@@ -1,17 +1,20 @@
-"""The endpoint on a real Ray Serve: the openai client works unchanged, headers steer nothing, numbers are shown, settings are checked.
+"""The endpoint on a real Ray Serve: the openai client works unchanged, headers steer nothing, numbers are shown, settings are checked;
+and what its users see of new versions, hanging up, too many requests, a replica that is killed and an update of the whole.
 
 One Ray and one endpoint for all tests of this file.
 """
 
 import base64
 import io
+import json
 import os
-import shutil
+import signal
 import socket
-import tempfile
+import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx2 as httpx
@@ -20,90 +23,24 @@ import openai
 import pytest
 from people import bundle
 from PIL import Image
+from rayed import PATIENCE, Endpoint, endpoint_on_ray, until
 
 pytest.importorskip("ray.serve", reason="Ray Serve is not installed")
 
-from serve.config import Http, Models, ServeConfig
-from serve.folder import Folder, Users
-from serve.limits import Limits
 from serve.metrics import METRICS
-from serve.users.quotas import Quota
-from serve.users.shelf import Concept
 from unictokens.backbones.showo.backbone import ShowO
-from unictokens.concepts.card import BackboneStamp
 from unictokens.errors import ConfigError
 
 pytestmark = pytest.mark.ray
 
-PATIENCE = 120.0
-"""Seconds for a replica to start on a busy machine."""
-
-
-@dataclass
-class Endpoint:
-    """Where it is, and who uses it."""
-
-    config: ServeConfig
-    users: Users
-    key: str
-    bo: Concept
-    stamp: BackboneStamp
-    ray: Any
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.config.http.port}"
-
-    def http(self) -> httpx.Client:
-        return httpx.Client(base_url=self.address, headers={"Authorization": f"Bearer {self.key}"}, timeout=PATIENCE)
+DRAW = "/v1/images/generations"
 
 
 @pytest.fixture(scope="module")
 def endpoint(mini: ShowO, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """ada has `bo`; there are two replicas of the model."""
-    import ray
-
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray's workers stand back behind everything else of a machine; here they are what is tested.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    sessions = tempfile.mkdtemp(prefix="ray-")
-    if ray.is_initialized():
-        ray.shutdown()
-    ray.init(
-        address="local",
-        num_cpus=8,
-        include_dashboard=True,
-        log_to_driver=False,
-        object_store_memory=100 * 2**20,
-        _temp_dir=sessions,
-    )
-    from serve import deployment
-
-    folder, stamp = Folder(tmp_path_factory.mktemp("endpoint")), BackboneStamp.of(mini.info)
-    users = folder.open_users()
-    ada = users.accounts.add("ada")
-    key, text = users.keys.create(ada.id)
-    for kind in ("requests", "images", "bytes"):
-        users.quotas.set(key.id, kind, Quota(1e12, 1))
-    bo = users.shelf.create(ada.id, ada.name, "bo")
-    assert bo is not None
-    bo.store.publish(bundle("bo", 1, stamp))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = ServeConfig(
-        folder=str(folder.root),
-        teaching=None,
-        models=Models(fewest=2, most=2, cpus=0.5),
-        http=Http(port=port),
-        limits=Limits(concurrent=200),
-    )
-    deployment.start(config)
-
-    yield Endpoint(config, users, text, bo, stamp, ray)
-    deployment.stop()
-    ray.shutdown()
-    users.keys.database.close()
-    shutil.rmtree(sessions, ignore_errors=True)
+    with endpoint_on_ray(mini, tmp_path_factory.mktemp("endpoint")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +51,44 @@ def client(endpoint: Endpoint) -> Iterator[openai.OpenAI]:
         yield made
 
 
+def drawing(steps: int, seed: int, name: str = "bo", **more: Any) -> dict[str, Any]:
+    return {"prompt": f"A photo of <{name}>.", "steps": steps, "seed": seed, "guidance": 2.0, **more}
+
+
 def draw(http: httpx.Client, steps: int, seed: int, name: str = "bo", **headers: str) -> httpx.Response:
-    body = {"prompt": f"A photo of <{name}>.", "steps": steps, "seed": seed, "guidance": 2.0}
-    return http.post("/v1/images/generations", json=body, headers=headers)
+    return http.post(DRAW, json=drawing(steps, seed, name), headers=headers)
+
+
+def follow(http: httpx.Client, steps: int, seed: int, begun: threading.Event | None = None) -> dict[str, Any]:
+    """Draw as a stream; `begun` is set when something was shown. Its last event, which is {} for [DONE]."""
+    heard: list[dict[str, Any]] = []
+    with http.stream("POST", DRAW, json=drawing(steps, seed, stream=True, partial_images=3)) as told:
+        for event in events(told):
+            heard.append(event)
+            if begun is not None:
+                begun.set()
+    return heard[-1]
+
+
+def events(told: httpx.Response) -> Iterator[dict[str, Any]]:
+    for line in told.iter_lines():
+        if line.startswith("data: "):
+            yield {} if line == "data: [DONE]" else json.loads(line[6:])
+
+
+def answer_tokens(http: httpx.Client) -> int:
+    body = {"model": "bo", "messages": [{"role": "user", "content": "Hello."}], "max_tokens": 8}
+    answer = http.post("/v1/chat/completions", json=body)
+    return answer.json()["usage"]["completion_tokens"] if answer.status_code == 200 else -answer.status_code
 
 
 def picture(data: str | None) -> Image.Image:
     assert data is not None
     return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def total(numbers: list[dict[str, float]], name: str) -> float:
+    return sum(each[name] for each in numbers)
 
 
 def png(side: int, clear: tuple[int, int, int, int] | None = None) -> bytes:
@@ -186,3 +153,95 @@ def test_numbers_are_shown_at_rays_metrics_port(endpoint: Endpoint) -> None:
     assert 'route="create_image"' in shown and "ada" not in [
         line for line in shown.splitlines() if "unictokens" in line
     ]
+
+
+def test_a_published_version_is_served_within_five_seconds_and_a_drawing_under_way_stays_with_the_old_one(
+    endpoint: Endpoint,
+) -> None:
+    with endpoint.http() as http:
+        before, long = draw(http, 4, 9).json()["data"], draw(http, 24, 9).json()["data"][0]["b64_json"]
+        with http.stream("POST", DRAW, json=drawing(24, 9, stream=True, partial_images=1)) as told:
+            heard = events(told)
+            assert next(heard)["type"] == "image_generation.partial_image"
+            endpoint.bo.store.publish(bundle("bo", 2, endpoint.stamp))
+            until(lambda: draw(http, 4, 9).json()["data"] != before, 5.0)
+            assert next(heard)["b64_json"] == long
+        assert draw(http, 4, 9, "bo@1").json()["data"] == before
+        assert http.put("/v1/concepts/bo/aliases/live", json={"version": 1}).status_code == 200
+        until(lambda: draw(http, 4, 9).json()["data"] == before, 5.0)
+
+
+@pytest.mark.parametrize("streams", [True, False], ids=["stream", "whole"])
+def test_who_hangs_up_stops_the_work(endpoint: Endpoint, streams: bool) -> None:
+    before, body = endpoint.numbers(), json.dumps(drawing(64, 1, stream=streams)).encode()
+    head = f"POST {DRAW} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {endpoint.key}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", endpoint.config.http.port)) as line:
+        line.sendall(head.encode() + body)
+        until(lambda: total(endpoint.numbers(), "open") == 1)
+    until(lambda: total(endpoint.numbers(), "open") == 0)
+    after = endpoint.numbers()
+    assert total(after, "cancelled") == total(before, "cancelled") + 1
+    assert total(after, "done") == total(before, "done")
+
+
+def test_too_many_requests_are_told_to_come_back_and_queues_stay_short(endpoint: Endpoint) -> None:
+    engine, longest = endpoint.config.engine, 0.0
+    with endpoint.http() as http, ThreadPoolExecutor(60) as crowd:
+        asked = [crowd.submit(draw, http, 12, seed) for seed in range(60)]
+        while not all(each.done() for each in asked):
+            longest = max(longest, *(each["open"] for each in endpoint.numbers()))
+        answers = [each.result() for each in asked]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert {answer.status_code for answer in answers} == {200, 429}
+    assert len(answers) - len(refused) >= engine.canvases + engine.waiting
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert 0 < longest <= engine.canvases + engine.waiting
+
+
+def test_a_killed_replica_costs_streams_that_have_begun_an_error_and_others_nothing(endpoint: Endpoint) -> None:
+    before = endpoint.replicas()
+    with endpoint.http() as http, ThreadPoolExecutor(8) as crowd:
+        streams: list[Future[dict[str, Any]]] = []
+        while not all(each["open"] for each in endpoint.numbers()):
+            assert len(streams) < 4
+            begun = threading.Event()
+            streams.append(crowd.submit(follow, http, 64, len(streams), begun))
+            assert begun.wait(PATIENCE)
+        plain = [crowd.submit(draw, http, 8, seed) for seed in range(3)]
+        until(lambda: total(endpoint.numbers(), "open") == len(streams) + len(plain))
+        os.kill(min(before.values()), signal.SIGKILL)
+        ends = [each.result(PATIENCE) for each in streams]
+        answers = [each.result(PATIENCE) for each in plain]
+    assert [answer.status_code for answer in answers] == [200] * len(plain)
+    lost = [end["error"]["code"] for end in ends if end]
+    assert 1 <= len(lost) < len(ends) and set(lost) == {"replica_lost"}
+    until(lambda: len(set(endpoint.replicas()) - set(before)) == 1)
+
+
+def test_an_update_fails_no_request(endpoint: Endpoint) -> None:
+    from serve import deployment
+
+    changed = replace(endpoint.config, limits=replace(endpoint.config.limits, answer_tokens=1))
+    before, over = endpoint.replicas(), threading.Event()
+
+    def use(ask: Callable[[httpx.Client], Any]) -> list[Any]:
+        seen = []
+        with endpoint.http() as http:
+            while not over.is_set():
+                seen.append(ask(http))
+                time.sleep(0.2)
+        return seen
+
+    with endpoint.http() as http, ThreadPoolExecutor(3) as crowd:
+        assert answer_tokens(http) > 1
+        ways = (lambda http: draw(http, 8, 1).status_code, lambda http: follow(http, 8, 2), answer_tokens)
+        drawn, followed, said = [crowd.submit(use, way) for way in ways]
+        try:
+            deployment.start(changed)
+            until(lambda: answer_tokens(http) == 1)
+        finally:
+            over.set()
+        assert set(drawn.result()) == {200} and all(end == {} for end in followed.result())
+        assert min(said.result()) == 1 and max(said.result()) > 1
+    until(lambda: not set(before) & set(endpoint.replicas()))

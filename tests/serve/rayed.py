@@ -1,0 +1,122 @@
+"""An endpoint on a Ray of its own, and what tests ask of it."""
+
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+from people import bundle
+
+from serve.config import Doors, Http, Models, ServeConfig
+from serve.engine.settings import EngineSettings
+from serve.folder import Folder, Users
+from serve.limits import Limits
+from serve.users.quotas import Quota
+from serve.users.shelf import Concept
+from unictokens.backbones.showo.backbone import ShowO
+from unictokens.concepts.card import BackboneStamp
+
+PATIENCE = 120.0
+"""Seconds for a replica to start on a busy machine."""
+ENDS = ("done", "failed", "cancelled", "timed_out")
+
+
+@dataclass
+class Endpoint:
+    """Where it is, and who uses it: ada has `bo`."""
+
+    config: ServeConfig
+    users: Users
+    key: str
+    bo: Concept
+    stamp: BackboneStamp
+    ray: Any
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.config.http.port}"
+
+    def http(self, seconds: float = PATIENCE) -> httpx.Client:
+        return httpx.Client(base_url=self.address, headers={"Authorization": f"Bearer {self.key}"}, timeout=seconds)
+
+    def numbers(self) -> list[dict[str, float]]:
+        """What the drawing lane of each engine has counted; `open` is how many requests are inside."""
+        from ray import serve
+
+        told = serve.get_deployment_handle("model", "unictokens").broadcast("numbers").results(timeout_s=PATIENCE)
+        counted = [{name.removeprefix("drawing."): value for name, value in each.items()} for each in told]
+        return [{**each, "open": each["submitted"] - sum(each[end] for end in ENDS)} for each in counted]
+
+    def replicas(self) -> dict[str, int]:
+        """Names and process ids of the replicas of the model."""
+        actors = self.ray.util.list_named_actors(all_namespaces=True)
+        names = [actor["name"] for actor in actors if "#model#" in actor["name"]]
+        handles = [self.ray.get_actor(name, namespace="serve") for name in names]
+        pids = self.ray.get([handle.__ray_call__.remote(lambda _: os.getpid()) for handle in handles], timeout=PATIENCE)
+        return dict(zip(names, pids, strict=True))
+
+
+@contextmanager
+def endpoint_on_ray(mini: ShowO, home: Path) -> Iterator[Endpoint]:
+    """Two replicas of the model with short queues; whoever enters ends whatever Ray this process is connected to."""
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's workers stand back behind everything else of a machine; here they are what is tested.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    sessions = tempfile.mkdtemp(prefix="ray-")
+    if ray.is_initialized():
+        ray.shutdown()
+    ray.init(
+        address="local",
+        num_cpus=8,
+        include_dashboard=True,
+        log_to_driver=False,
+        object_store_memory=100 * 2**20,
+        _temp_dir=sessions,
+    )
+    from serve import deployment
+
+    folder, stamp = Folder(home), BackboneStamp.of(mini.info)
+    users = folder.open_users()
+    ada = users.accounts.add("ada")
+    key, text = users.keys.create(ada.id)
+    for kind in ("requests", "images", "bytes"):
+        users.quotas.set(key.id, kind, Quota(1e12, 1))
+    bo = users.shelf.create(ada.id, ada.name, "bo")
+    assert bo is not None
+    bo.store.publish(bundle("bo", 1, stamp))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = ServeConfig(
+        folder=str(folder.root),
+        teaching=None,
+        models=Models(fewest=2, most=2, cpus=0.5),
+        doors=Doors(open=24, waiting=4),
+        http=Http(port=port),
+        engine=EngineSettings(canvases=2, waiting=4, waiting_of_user=4),
+        limits=Limits(concurrent=200),
+    )
+    try:
+        deployment.start(config)
+        yield Endpoint(config, users, text, bo, stamp, ray)
+    finally:
+        deployment.stop()
+        ray.shutdown()
+        users.keys.database.close()
+        shutil.rmtree(sessions, ignore_errors=True)
+
+
+def until(what: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    """Wait for something; AssertionError when it does not come."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, f"not within {seconds:.0f} s"
+        time.sleep(0.1)
