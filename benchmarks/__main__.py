@@ -18,6 +18,7 @@ NAMES = (
     "offload",
     "profile",
     "serve_engine",
+    "serve",
     "sweep",
     "cluster",
 )

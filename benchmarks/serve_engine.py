@@ -73,10 +73,10 @@ def measure(options: argparse.Namespace) -> Result:
     pictures = photos(backbone, PHOTOS)
     found: dict[Way, list[Row]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory() as folder:
-        files = _concepts(backbone, Path(folder), max(options.concepts))
+        files = concept_files(backbone, Path(folder), max(options.concepts))
         for number in range(options.rounds + 1):
             for way in ways:
-                row = _served(backbone, way, _requests(options, pictures, way.concepts), options.users, files)
+                row = _served(backbone, way, mixed_requests(options, pictures, way.concepts), options.users, files)
                 if number:
                     found[way].append(row)
     rows = [
@@ -96,7 +96,7 @@ def measure(options: argparse.Namespace) -> Result:
     return Result("serve_engine", settings, tuple(rows))
 
 
-def _concepts(backbone: ShowO, folder: Path, count: int) -> list[Path]:
+def concept_files(backbone: ShowO, folder: Path, count: int) -> list[Path]:
     """Files of random concepts."""
     files, D = [], backbone.info.width
     for number in range(count):
@@ -108,7 +108,7 @@ def _concepts(backbone: ShowO, folder: Path, count: int) -> list[Path]:
     return files
 
 
-def _requests(options: argparse.Namespace, pictures: Tensor, concepts: int) -> list[Asked]:
+def mixed_requests(options: argparse.Namespace, pictures: Tensor, concepts: int) -> list[Asked]:
     """Drawings and questions in a fixed random order, each of the next concept."""
     drawings = round(options.requests * options.drawings)
     kinds = [True] * drawings + [False] * (options.requests - drawings)

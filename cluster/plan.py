@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cluster.digests import digests
 from unictokens.backbones.showo.config import read_json
 from unictokens.backbones.showo.places import locate
 from unictokens.config import RunConfig, config_hash
 from unictokens.data.catalog import Catalog
-from unictokens.errors import ConfigError, DataError, StorageError
+from unictokens.errors import ConfigError
 from unictokens.learn import Output, RunPlan, plan_known, published_version
 from unictokens.training.branch import Branch, common_stages
 
@@ -74,7 +75,7 @@ def plan_runs(catalog: Catalog, wanted: Sequence[tuple[str, RunConfig]], output:
     Raises ConfigError when a run was begun before and `resume` does not ask to continue it, and for settings that the
     method cannot follow.
     """
-    known = _Known(catalog)
+    known = _Known(catalog, tuple(dict.fromkeys(concept for concept, _ in wanted)))
     runs: dict[str, RunPlan] = {}
     skipped: dict[str, Skipped] = {}
     alike: dict[str, list[RunPlan]] = {}
@@ -115,22 +116,20 @@ def expected_fingerprint(backbone: str) -> str:
 class _Known:
     """Digests of concepts, each read once (what they say is not kept: there may be 100,000); concepts that cannot be read."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self._digests: dict[str, str] = {}
+    def __init__(self, catalog: Catalog, concepts: Sequence[str]) -> None:
         self._hashes: dict[int, tuple[RunConfig, str]] = {}
+        self._digests: dict[str, str] = {}
         self.refused: dict[str, Refused] = {}
+        for found in digests(catalog, concepts):
+            if found.refusal:
+                log.warning("concept '%s' is left out: %s", found.concept, found.refusal)
+                self.refused[found.concept] = Refused(found.concept, found.refusal)
+            else:
+                self._digests[found.concept] = found.digest
 
     def plan(self, concept: str, config: RunConfig) -> RunPlan | None:
         """The run, None for a concept that is refused."""
         if concept in self.refused:
-            return None
-        try:
-            if concept not in self._digests:
-                self._digests[concept] = self._catalog.concept(concept).digest()
-        except (DataError, StorageError) as error:
-            log.warning("concept '%s' is left out: %s", concept, error)
-            self.refused[concept] = Refused(concept, str(error))
             return None
         return plan_known(concept, self._digests[concept], config, self._hash(config))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster import digests as digests_module
 from cluster.plan import expected_fingerprint, plan_job, plan_runs
 from unictokens.config import PRESETS, override
 from unictokens.data.catalog import Catalog
@@ -86,3 +87,23 @@ def test_a_backbone_folder_tells_its_fingerprint_without_loading(tiny_base: Path
     assert said and expected_fingerprint(str(tiny_base)) == said
     assert len(expected_fingerprint("mini")) == len(said)
     assert expected_fingerprint("showlab/show-o-512x512") == ""
+
+
+def test_many_processes_find_what_one_finds(toyland: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(toyland, tmp_path / "data")
+    (tmp_path / "data/concept/train/miru/info.json").write_text("{")
+    catalog = Catalog.open(tmp_path / "data")
+    monkeypatch.setattr(digests_module, "MANY", 2)
+    monkeypatch.setattr(digests_module, "CHUNK", 1)
+    found = [list(digests_module.digests(catalog, catalog.names, processes)) for processes in (1, 2)]
+    assert found[0] == found[1] and [one.concept for one in found[0]] == list(catalog.names)
+    assert [bool(one.refusal) for one in found[0]] == [name == "miru" for name in catalog.names]
+
+
+def test_a_picture_that_concepts_share_is_read_once(toyland: Path) -> None:
+    catalog, shared = Catalog.open(toyland), {}
+    digests = [catalog.concept(name).digest(shared) for name in catalog.names]
+    strangers = set(catalog.concept("bo").random_negatives)
+    assert shared and set(shared) <= strangers and digests == [catalog.concept(name).digest() for name in catalog.names]
+    shared |= dict.fromkeys(shared, "0" * 64)
+    assert catalog.concept("bo").digest(shared) != digests[0]

@@ -3,7 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -19,6 +19,8 @@ AUTHORS_ROOT = "unictokens_data/"
 BLACK = "black_512x512.png"
 """The picture of questions about nothing visible, at the top of a dataset."""
 MAX_JSON_BYTES = 256 * 2**20
+KEPT_PLACES = 100_000
+"""Pictures whose places a folder remembers."""
 
 
 def shown(value: object) -> str:
@@ -94,6 +96,19 @@ class DatasetFolder:
         An absolute path of another machine is found again below this root: after "unictokens_data/", or by its longest
         end that exists here. Raises DataError for a path that leaves the root or names no file.
         """
+        if value in self._found:
+            return self._found[value]
+        found = self._find(value, path, number)
+        if len(self._found) < KEPT_PLACES:
+            self._found[value] = found
+        return found
+
+    @cached_property
+    def _found(self) -> dict[str, Path]:
+        # Questions name the same pictures again and again, and all concepts share the strangers'.
+        return {}
+
+    def _find(self, value: str, path: str, number: int) -> Path:
         where = f"'{self.root / path}' item {number}: image {shown(value)}"
         if not value or "\x00" in value:
             raise DataError(f"{where} is no path: give one relative to '{self.root}'")

@@ -5,7 +5,7 @@ All paths are of existing files below the dataset's root. Texts keep the dataset
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -132,24 +132,34 @@ class ConceptRecord:
             prompts.extend(texts)
         return tuple(prompts)
 
-    def digest(self) -> str:
+    def digest(self, known: MutableMapping[Path, str] | None = None) -> str:
         """First 16 hex digits of a SHA-256 over all that training can read: texts and picture bytes, not where they lie.
 
+        known  digests of pictures that concepts share, read and filled
         Raises StorageError for an unreadable picture.
         """
         digest = hashlib.sha256(repr((self.name, self.cls, self.info, self.facts, self.is_person)).encode())
         items = [*self.positives, *self.negatives, *self.conversations]
         for stage in sorted(self.stages):
             items.extend(self.stages[stage])
+        pictures = {*self.photos, *self.cropped, *(item.image for item in items if item.image)}
+        places = {picture: picture.relative_to(self.root).as_posix() for picture in pictures}
         for item in items:
-            place = item.image.relative_to(self.root).as_posix() if item.image else None
+            place = places[item.image] if item.image else None
             digest.update(repr((item.file, item.number, place, item.exchanges)).encode())
         digest.update(repr(sorted(self.captions.items())).encode())
-        pictures = {*self.photos, *self.cropped, *(item.image for item in items if item.image)}
+        shared = {} if known is None else known
+        strangers = frozenset(self.random_negatives)
         for picture in sorted(pictures):
-            try:
-                content = hashlib.sha256(picture.read_bytes()).hexdigest()
-            except OSError as error:
-                raise StorageError(f"cannot read '{picture}' ({error.strerror}): check the dataset") from error
-            digest.update(f"{picture.relative_to(self.root).as_posix()} {content}\n".encode())
+            content = shared.get(picture) or _content(picture)
+            if picture in strangers:
+                shared[picture] = content
+            digest.update(f"{places[picture]} {content}\n".encode())
         return digest.hexdigest()[:16]
+
+
+def _content(picture: Path) -> str:
+    try:
+        return hashlib.sha256(picture.read_bytes()).hexdigest()
+    except OSError as error:
+        raise StorageError(f"cannot read '{picture}' ({error.strerror}): check the dataset") from error

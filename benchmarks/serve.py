@@ -1,0 +1,138 @@
+"""Serving under load: requests that come when they like (Poisson), to the engine, to groups of whole requests, to one at a time."""
+
+import argparse
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Hashable
+from pathlib import Path
+
+import torch
+
+from benchmarks.serve_engine import concept_files, mixed_requests
+from benchmarks.servers import Batching, Grouped, Server, Ticket
+from benchmarks.shapes import photos, shape
+from benchmarks.timing import Result, Row
+from serve.engine.asked import Ask, Asked
+from serve.engine.settings import EngineSettings
+from unictokens.concepts.bundle import ConceptBundle, load_bundle
+
+PHOTOS = 8
+"""Pictures that the questions are about."""
+WARM = 4
+"""Requests before the first that counts."""
+LONGEST = 600.0
+"""Seconds after which a request counts as lost."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Options."""
+    parser.add_argument("--shape", default="mini", help="mini, trial or full")
+    parser.add_argument("--requests", type=int, default=96, help="of one measurement (96)")
+    parser.add_argument("--alone", type=int, default=16, help="questions asked one by one, for the unloaded time (16)")
+    parser.add_argument("--load", type=float, default=0.7, help="share of its own most that a way is offered (0.7)")
+    parser.add_argument("--users", type=int, default=24, help="who ask (24)")
+    parser.add_argument("--drawings", type=float, default=0.25, help="share of requests that draw (0.25)")
+    parser.add_argument("--steps", type=int, default=12, help="of a drawing (12)")
+    parser.add_argument("--tokens", type=int, default=24, help="longest answer (24)")
+    parser.add_argument("--canvases", type=int, default=8, help="drawings in a pass or a group (8)")
+    parser.add_argument("--speeches", type=int, default=16, help="answers in a pass or a group (16)")
+    parser.add_argument("--wait", type=float, default=0.01, help="seconds that a group waits to fill (0.01)")
+    parser.add_argument("--concepts", type=int, default=50, help="that are asked about (50)")
+    parser.add_argument("--kept", type=int, default=8, help="concepts that one at a time keeps in memory (8)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+
+
+def measure(options: argparse.Namespace) -> Result:
+    """For each way: requests per second when all wait from the beginning; seconds alone, and at a share of that rate."""
+    backbone = shape(options.shape).make().to(options.device, getattr(torch, options.dtype))
+    requests = mixed_requests(options, photos(backbone, PHOTOS), options.concepts)
+    settings = EngineSettings(
+        canvases=options.canvases, speeches=options.speeches, waiting=10**6, waiting_of_user=10**6
+    )
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = concept_files(backbone, Path(folder), options.concepts)
+
+        def load(reference: Hashable) -> ConceptBundle:
+            assert isinstance(reference, int)
+            return load_bundle(files[reference], backbone=backbone.info)
+
+        groups = (options.canvases, options.speeches, options.wait, options.concepts)
+        ways: dict[str, Callable[[], Server]] = {
+            "one at a time, concepts in turn": lambda: Grouped(backbone, load, 1, 1, 0.0, options.kept),
+            "groups of whole requests": lambda: Grouped(backbone, load, *groups),
+            "engine": lambda: Batching(backbone, load, settings),
+        }
+        for name, make in ways.items():
+            server = make()
+            try:
+                backbone.prefixes.clear()
+                offer(server, requests[:WARM], [0.0] * WARM)
+                rows.append({"way": name, **_row(server, requests, options)})
+            finally:
+                server.close()
+    for row in rows:
+        row["ratio"] = row["requests/s"] / rows[0]["requests/s"]
+    told = {
+        key: value for key, value in vars(options).items() if isinstance(value, int | float | str) and key != "json"
+    }
+    return Result("serve", {**told, "others' load": round(os.getloadavg()[0], 1)}, tuple(rows))
+
+
+def _row(server: Server, requests: list[Asked], options: argparse.Namespace) -> Row:
+    started = time.perf_counter()
+    whole = offer(server, requests, [0.0] * len(requests))
+    most = len(requests) / (max(ticket.end for ticket in whole) - started)
+    questions = [asked for asked in requests if isinstance(asked, Ask)][: options.alone]
+    alone = statistics.median(first for asked in questions for first in first_words(offer(server, [asked], [0.0])))
+    rate = options.load * most
+    loaded = offer(server, requests, arrivals(len(requests), rate))
+    first, ends = first_words(loaded), [ticket.end - ticket.came for ticket in loaded]
+    return {
+        "requests/s": most,
+        "ratio": 0.0,
+        "alone: first word s": alone,
+        "offered/s": rate,
+        "first word s": statistics.median(first),
+        "times alone": statistics.median(first) / alone,
+        "first word 95 %": percentile(first, 95),
+        "whole s": statistics.median(ends),
+        "whole 95 %": percentile(ends, 95),
+    }
+
+
+def offer(server: Server, requests: list[Asked], at: list[float]) -> list[Ticket]:
+    """Submit each request at its second, whatever has become of those before, and wait for all."""
+    started, tickets = time.perf_counter(), []
+    for asked, second in zip(requests, at, strict=True):
+        time.sleep(max(0.0, started + second - time.perf_counter()))
+        # The time it should have come counts, or a sender that is late would hide how long it waited.
+        tickets.append(Ticket(asked, started + second))
+        server.submit(tickets[-1])
+    for ticket in tickets:
+        if not ticket.ended.wait(LONGEST):
+            raise TimeoutError(f"a request was not served within {LONGEST:.0f} s: offer less")
+    return tickets
+
+
+def arrivals(count: int, rate: float) -> list[float]:
+    """Seconds at which requests come, `rate` a second on average; the same pattern for every rate."""
+    random_gaps, second, found = random.Random(0), 0.0, []
+    for _ in range(count):
+        second += random_gaps.expovariate(rate)
+        found.append(second)
+    return found
+
+
+def first_words(tickets: list[Ticket]) -> list[float]:
+    """Seconds from when a question came to the first word of its answer."""
+    return [ticket.first - ticket.came for ticket in tickets if isinstance(ticket.asked, Ask) and ticket.first]
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """The value that so many percent of the values do not exceed."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
