@@ -22,6 +22,7 @@ from PIL import Image
 
 from unictokens.tracking.address import sqlite_uri
 from unictokens.tracking.mlflow_server import MlflowServer
+from unictokens.tracking.server import Refused
 from unictokens.tracking.spool import Spools
 from unictokens.tracking.tracked import Tracked
 from unictokens.tracking.uploader import Uploader, drain
@@ -157,7 +158,9 @@ def test_two_uploaders_at_once_leave_in_postgresql_what_one_leaves_in_a_file(
     # The application of other tests in this process wants its artifacts sent through it; these go straight to a folder.
     for name in [name for name in os.environ if name.startswith("_MLFLOW_SERVER_")]:
         monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refused, match="mlflow experiments create -n unictokens"):
+        MlflowServer(postgres).check()
+    mlflow.MlflowClient(postgres, postgres).create_experiment("unictokens", (tmp_path / "files").as_uri())
     file, spools = sqlite_uri(tmp_path), Spools(tmp_path / "out")
     a_job(spools.root, file)
     servers = [MlflowServer(postgres), MlflowServer(postgres)]
@@ -177,7 +180,7 @@ def test_two_uploaders_at_once_leave_in_postgresql_what_one_leaves_in_a_file(
     assert spools.left(postgres, spools.all()).events == spools.left(file, spools.all()).events == 0
     expected = contents(file)
     assert len(expected) == 11 and len(expected["run-2"]["metrics"]["total_loss"]) == 40
-    assert contents(postgres) == expected
+    assert contents(postgres) == expected and list((tmp_path / "files").rglob("concept.safetensors"))
     for server in (MlflowServer(file), servers[0]):
         assert server.alias("concept-1", {"stable": 4})
     assert stable(postgres) == stable(file) == "run-3"

@@ -30,11 +30,13 @@ class Entry:
     name   shown to people: a job, a concept's run, a lane
     tags   short words to find it by
     above  the entries it is nested in, outermost first
+    spool  the mark of its events where they have one already, "" for a new one
     """
 
     name: str
     tags: Mapping[str, str] = field(default_factory=dict)
     above: tuple[Ancestor, ...] = ()
+    spool: str = ""
 
 
 class Tracker(Protocol):

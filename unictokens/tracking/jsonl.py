@@ -57,7 +57,7 @@ class JsonlTracker:
             raise storage_error(error, self._path) from error
         self._seq = _last_seq(tail) + 1
         if entry is not None:
-            spool = spool or secrets.token_hex(16)
+            spool = spool or entry.spool or secrets.token_hex(16)
             own = Ancestor(spool, entry.name, dict(entry.tags), int(time.time() * 1000))
             above = [asdict(one) for one in entry.above]
             self._write("begin", spool=spool, name=own.name, tags=own.tags, above=above)

@@ -34,6 +34,8 @@ RUN_TAG, SPOOL_TAG, ENDED_TAG, VERSION_TAG = (
 PARENT_TAG, IMAGES_TAG = "mlflow.parentRunId", "mlflow.loggedImages"
 KIND_TAG = "mlflow.experimentKind"
 """By which MLflow's pages open with runs and curves, not with conversations."""
+DATABASES = ("postgresql", "mysql", "mssql")
+"""How addresses of databases begin that are no file here."""
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 PARAM_LENGTH = 500
 THUMBNAIL = 256
@@ -161,9 +163,15 @@ class MlflowServer:
     def _new_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
 
-        # A database file keeps its artifacts beside it; a server decides for itself.
+        # A database file keeps its artifacts beside it; a server decides for itself. Another database has no place for
+        # them: MLflow would put them below the working directory of whichever process happens to send.
         file = self._uri.removeprefix(SQLITE) if self._uri.startswith(SQLITE) else ""
         place = (Path(file).absolute().parent / "mlartifacts").as_uri() if file else None
+        if not file and self._uri.startswith(DATABASES):
+            raise Refused(
+                f"tracking at '{shown(self._uri)}' has no experiment '{EXPERIMENT}', and a database no place for its files: make it "
+                f"with 'mlflow experiments create -n {EXPERIMENT} -l s3://BUCKET/PATH', or give the address of an 'mlflow server'"
+            )
         try:
             return str(self._client.create_experiment(EXPERIMENT, place, {KIND_TAG: "custom_model_development"}))
         except MlflowException as error:
@@ -213,6 +221,8 @@ class MlflowServer:
         """Run `action`; whatever MLflow, its database or the network say becomes Away or Refused, in one line."""
         try:
             return action()
+        except Refused:
+            raise
         except (
             Exception
         ) as error:  # these libraries raise what their own libraries raise; none of it may end the uploader

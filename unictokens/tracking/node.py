@@ -144,7 +144,7 @@ class Uploading:
         return answer
 
 
-def left_words(left: Left, root: Path, uri: str) -> str:
+def left_words(left: Left, root: Path | str, uri: str) -> str:
     """What is not tracked yet, and how it will be; "" when nothing is."""
     if not left.events:
         return ""

@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unictokens.tracking.base import Ancestor, Entry, Status
+from unictokens.tracking.base import Ancestor, Entry, Status, Tracker, Trackers
 from unictokens.tracking.jsonl import JsonlTracker
 from unictokens.tracking.node import DRAIN_SECONDS, Uploading, left_words
 from unictokens.tracking.server import Away
@@ -21,17 +21,30 @@ class Tracked:
     root   the output folder
     uri    the server that is told, None for none; events are on disk in any case
     above  the entries that new ones are nested in, outermost first
+    named  what users call the output, where the root is only this machine's copy of it
     """
 
     root: Path
     uri: str | None
     above: tuple[Ancestor, ...] = ()
+    named: str = ""
 
     def tracker(self, name: str, tags: Mapping[str, str], folder: Path | None = None) -> JsonlTracker:
         """Begin or continue the entry `name`; its events are in `folder`, somewhere below the root. Raises StorageError."""
-        spools = Spools(self.root)
+        return self._tracker(Entry(name=name, tags=tags, above=self.above), folder)
+
+    def passing(self, name: str, tags: Mapping[str, str], folder: Path) -> Tracker:
+        """The same for a folder that is kept elsewhere and goes when its run is over, before the server may have heard of it:
+        what is to be sent waits beside it, as the same entry. Raises StorageError."""
         entry = Entry(name=name, tags=tags, above=self.above)
-        return spools.tracker(folder or spools.entry(name), entry, waiting=self.uri is not None)
+        kept = JsonlTracker(folder, entry)
+        if self.uri is None:
+            return kept
+        return Trackers((kept, self._tracker(replace(entry, spool=kept.above[-1].spool), None)))
+
+    def _tracker(self, entry: Entry, folder: Path | None) -> JsonlTracker:
+        spools = Spools(self.root)
+        return spools.tracker(folder or spools.entry(entry.name), entry, waiting=self.uri is not None)
 
     def uploading(self) -> Uploading:
         """While this is open, the node has an uploader."""
@@ -49,7 +62,7 @@ class TrackedEntry:
         """
         self._outermost = not tracked.above
         self.tracker = tracked.tracker(name, tags)
-        self.inner = Tracked(tracked.root, tracked.uri, self.tracker.above)
+        self.inner = replace(tracked, above=self.tracker.above)
         self._uploading = tracked.uploading()
         try:
             self._uploading.check([Spools(tracked.root).key(Spools(tracked.root).entry(name))])
@@ -77,5 +90,5 @@ class TrackedEntry:
         self.tracker.close(status)
         left = self._uploading.drain(seconds, aliases or {}) if self._outermost or aliases else None
         self._uploading.close()
-        root, uri = self.inner.root, self.inner.uri
-        return "" if left is None or uri is None else left_words(left, root, uri)
+        place, uri = self.inner.named or self.inner.root, self.inner.uri
+        return "" if left is None or uri is None else left_words(left, place, uri)
