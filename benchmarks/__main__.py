@@ -19,6 +19,7 @@ NAMES = (
     "profile",
     "serve_engine",
     "serve",
+    "soak",
     "sweep",
     "cluster",
 )

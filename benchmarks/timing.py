@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,6 +56,12 @@ def in_turn(works: Sequence[Callable[[], object]], rounds: int, device: torch.de
 def peak_memory() -> int:
     """Most memory this process ever had, bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def memory_now() -> int:
+    """Resident memory of this process, bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 def show(result: Result, as_json: bool) -> None:
