@@ -1,12 +1,15 @@
 """What comes in and goes out over HTTP, in OpenAI's shapes: strict on the way in, so that a typo is an error and not a default.
 
-Fields beyond OpenAI's are our own where a drawing or an answer needs them: `steps`, `guidance`, `top_k`, and `seed` of drawings.
+Fields beyond OpenAI's are our own where a drawing or an answer needs them: `steps`, `guidance`, `top_k`, `replay`, and `seed` of
+drawings.
 """
 
 import unicodedata
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from unictokens.replay.trace import Trace
 
 MAX_TEXT = 100_000
 SEEDS = 2**63
@@ -26,6 +29,13 @@ Word = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(clean_
 Seed = Annotated[int, Field(ge=0, lt=SEEDS, description="decides all random numbers; a random one without it")]
 Steps = Annotated[int, Field(ge=1, le=64, description="drawing steps")]
 Guidance = Annotated[float, Field(ge=0, le=20, allow_inf_nan=False, description="how strictly the prompt is followed")]
+Replay = Annotated[
+    Literal["rules"] | None,
+    Field(
+        description="the concepts that the text names first say what it refers to ('its hat', 'where it lives'), and their answers "
+        "are put in place of that; what was asked and refused is returned as `replay`"
+    ),
+]
 Size = Annotated[str, Field(max_length=20, description="auto, or the model's own size, such as 512x512")]
 
 
@@ -87,6 +97,7 @@ class ChatBody(Body):
     )
     seed: Seed | None = None
     n: Literal[1] = 1
+    replay: Replay = None
     user: Annotated[str, Field(max_length=256)] | None = Field(default=None, description="ignored")
 
 
@@ -104,6 +115,7 @@ class ImageBody(Body):
     output_format: Literal["png"] = "png"
     stream: bool = False
     partial_images: Annotated[int, Field(ge=0, le=3)] = 0
+    replay: Replay = None
     user: Annotated[str, Field(max_length=256)] | None = Field(default=None, description="ignored")
 
 
@@ -196,6 +208,7 @@ class ChatCompletion(BaseModel):
     model: str
     choices: list[Choice]
     usage: Usage
+    replay: Trace | None = None
 
 
 class ImageData(BaseModel):
@@ -212,6 +225,7 @@ class Images(BaseModel):
     data: list[ImageData]
     size: str
     output_format: Literal["png"] = "png"
+    replay: Trace | None = None
 
 
 class VersionBody(BaseModel):

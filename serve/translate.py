@@ -114,6 +114,11 @@ def texts_of(messages: Sequence[Message]) -> list[str]:
     ]
 
 
+def with_last(messages: Sequence[Message], text: str) -> list[Message]:
+    """A conversation whose last message says `text`."""
+    return [*messages[:-1], messages[-1].model_copy(update={"content": text})]
+
+
 def chat_turns(messages: Sequence[Message], named: Named) -> tuple[Turn, ...]:
     """A conversation as turns; the introductions of its concepts precede the first question.
 

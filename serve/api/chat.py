@@ -15,9 +15,11 @@ from serve.api.streams import begun, described, stream
 from serve.client import Answered, AnswerEvent, Ask, Said
 from serve.pictures import read_data_uri, read_picture
 from serve.protocol import SEEDS, ChatBody, ChatCompletion, Choice, Reply, Usage
-from serve.translate import chat_turns, count_tokens, picture_of, resolve, texts_of
+from serve.replaying import asks_itself
+from serve.translate import chat_turns, count_tokens, picture_of, resolve, texts_of, with_last
 from unictokens.backbones.base import Decoding
 from unictokens.images import View, view_image
+from unictokens.replay.trace import Trace
 
 router = APIRouter(tags=["chat"])
 
@@ -28,16 +30,17 @@ DEFAULT_TOKENS = 100
     "/chat/completions",
     operation_id="create_chat_completion",
     response_model=ChatCompletion,
+    response_model_exclude_none=True,
     responses=described("The answer, or with `stream` its pieces as server-sent events that end with [DONE]."),
 )
 async def complete(body: ChatBody, here: HereNow) -> Any:
     """Answer a conversation."""
     here.allow("chat")
-    ask, read = await _understand(body, here)
+    ask, read, trace = await _understand(body, here)
     name, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
     if body.stream:
         events = await here.unless_gone(begun(here.house.client.answer(ask)))
-        return _streamed(events, body, here, name, created, read)
+        return _streamed(events, body, here, name, created, read, trace)
     answered = await here.unless_gone(_whole(here.house.client.answer(ask)))
     here.note(tokens_in=read, tokens_out=answered.tokens)
     return ChatCompletion(
@@ -46,11 +49,12 @@ async def complete(body: ChatBody, here: HereNow) -> Any:
         model=body.model,
         choices=[Choice(message=Reply(content=answered.text), finish_reason=answered.ended)],
         usage=_usage(read, answered),
+        replay=trace,
     )
 
 
-async def _understand(body: ChatBody, here: Visit) -> tuple[Ask, int]:
-    """The request as work, and the tokens of its prompt. Raises Refusal."""
+async def _understand(body: ChatBody, here: Visit) -> tuple[Ask, int, Trace | None]:
+    """The request as work, the tokens of its prompt, and what was replayed for it. Raises Refusal."""
     house, info = here.house, here.house.client.info
     uri = picture_of(body.messages)
     texts = texts_of(body.messages)
@@ -58,12 +62,22 @@ async def _understand(body: ChatBody, here: Visit) -> tuple[Ask, int]:
     here.note(concepts=[reference.key for reference in named.references])
     turns = chat_turns(body.messages, named)
     longest = min(body.max_completion_tokens or body.max_tokens or DEFAULT_TOKENS, house.limits.answer_tokens)
+
+    def fits(text: str) -> int:
+        said = chat_turns(with_last(body.messages, text), named)
+        return count_tokens(house.client.question_tokens, said, longest, param="messages")
+
     read = await run_in_threadpool(count_tokens, house.client.question_tokens, turns, longest, param="messages")
     picture = None
     if uri is not None:
         param, size = "messages.image_url", info.image_size
         whole = await here.decode(read_picture, read_data_uri(uri, house.limits, param), house.limits, param)
         picture = await here.decode(view_image, whole, View(size, size))
+    seconds, trace = house.limits.deadline, None
+    if body.replay and not asks_itself(texts[-1]):
+        text, seconds, trace = await here.replay(texts[-1], named, fits)
+        turns = chat_turns(with_last(body.messages, text), named)
+        read = await run_in_threadpool(fits, text)
     warm = body.temperature or 0.0
     decoding = Decoding(max_tokens=longest, top_k=body.top_k if warm else 1, temperature=warm or 1.0)
     ask = Ask(
@@ -74,9 +88,9 @@ async def _understand(body: ChatBody, here: Visit) -> tuple[Ask, int]:
         picture=picture,
         decoding=decoding,
         seed=secrets.randbelow(SEEDS) if body.seed is None else body.seed,
-        seconds=house.limits.deadline,
+        seconds=seconds,
     )
-    return ask, read
+    return ask, read, trace
 
 
 async def _whole(events: AsyncGenerator[AnswerEvent]) -> Answered:
@@ -88,7 +102,13 @@ async def _whole(events: AsyncGenerator[AnswerEvent]) -> Answered:
 
 
 def _streamed(
-    events: AsyncGenerator[AnswerEvent], body: ChatBody, here: Visit, name: str, created: int, read: int
+    events: AsyncGenerator[AnswerEvent],
+    body: ChatBody,
+    here: Visit,
+    name: str,
+    created: int,
+    read: int,
+    trace: Trace | None,
 ) -> Response:
     usage = body.stream_options is not None and body.stream_options.include_usage
 
@@ -101,7 +121,8 @@ def _streamed(
 
     async def chunks() -> AsyncGenerator[dict[str, Any]]:
         async with aclosing(events):
-            yield piece({"role": "assistant", "content": ""})
+            begin = piece({"role": "assistant", "content": ""})
+            yield begin if trace is None else {**begin, "replay": trace.to_json()}
             async for event in events:
                 if isinstance(event, Said):
                     yield piece({"content": event.text})

@@ -14,9 +14,12 @@ from serve.folder import Users
 from serve.limits import Limits
 from serve.naming import ConceptName
 from serve.refusal import Refusal
+from serve.replaying import replayed
 from serve.training import Trainer
+from serve.translate import Named
 from serve.users.keys import Caller
 from serve.users.shelf import Concept
+from unictokens.replay.trace import Trace
 
 T = TypeVar("T")
 
@@ -60,6 +63,13 @@ class Visit:
     async def decode(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run picture work in a thread, a few at a time."""
         return await anyio.to_thread.run_sync(lambda: work(*arguments), limiter=self.house.decoding)
+
+    async def replay(self, text: str, named: Named, fits: Callable[[str], object]) -> tuple[str, float, Trace]:
+        """A text with what its concepts know of it put in (see `replayed`), the seconds that are left, and what was asked."""
+        house, user = self.house, self.caller.user_id
+        made = await self.unless_gone(replayed(text, named, house.client, user, house.limits.deadline, fits))
+        self.note(replayed=made.trace.calls)
+        return made.trace.prompt, made.seconds, made.trace
 
     async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, which is cancelled when the caller hangs up. Raises Refusal (499, read by nobody) then."""

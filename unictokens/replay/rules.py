@@ -9,7 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-NAME = re.compile(r"<([A-Za-z0-9_-]{1,64})>")
+_CALLED = "[A-Za-z0-9_-]{1,64}"
+NAME = re.compile(rf"<((?:{_CALLED}/)?{_CALLED}(?:@{_CALLED})?)>")
+"""A concept as it may be written: `<bo>`, at an endpoint also somebody else's `<ada/bo>` and a version of either, `<bo@2>`."""
 PRONOUNS = "he|she|it|they"
 OWNERS = "his|her|its|their"
 PLACED = "at|in|on|near|by|under|inside|beside|behind|among|above"
@@ -215,9 +217,9 @@ def with_article(phrase: str) -> str:
 
 
 def _owner(prompt: str, match: re.Match[str], names: Sequence[str]) -> str | None:
-    written = NAME.match(match["owner"])
-    if written:
-        return written[1] if written[1] in names else None
+    if match["owner"].startswith("<"):
+        written = NAME.match(match["owner"])
+        return written[1] if written is not None and written[1] in names else None
     known = [(each.start(), each[1]) for each in NAME.finditer(prompt) if each[1] in names]
     before = [name for start, name in known if start < match.start()]
     return before[-1] if before else known[0][1] if known else None
