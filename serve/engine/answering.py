@@ -24,8 +24,10 @@ class Answering:
         """Read picture and question, say the first word piece."""
         asked = job.asked
         assert isinstance(asked, Ask)
-        codes_N = None if asked.picture_CHW is None else self._photos.codes(asked.picture_CHW)
+        codes_N = None if asked.picture_CHW is None else self._photos.codes(asked.picture_CHW, asked.concepts)
         job.work = self._stepper.open_speech(job.ids, codes_N, job.tokens, asked.names, asked.decoding, asked.seed)
+        if codes_N is not None:
+            self._photos.settle(codes_N, asked.concepts)
         self._counters.first.add(self._clock() - job.submitted)
         self._hear(job)
 

@@ -29,7 +29,7 @@ class Drawing:
         asked = _asked(job)
         start_N = None
         if asked.picture_CHW is not None and asked.redraw_N is not None:
-            start_N = self._photos.codes(asked.picture_CHW).masked_fill(asked.redraw_N, HIDDEN)
+            start_N = self._photos.codes(asked.picture_CHW, asked.concepts).masked_fill(asked.redraw_N, HIDDEN)
         job.work = self._stepper.open_canvas(job.ids, job.tokens, asked.sampling, asked.seed, start_N)
 
     def advance(self, jobs: Sequence[Job]) -> None:

@@ -57,7 +57,8 @@ class Engine:
         self._accepting = True
         self._closing = False
         self._thread: threading.Thread | None = None
-        self._photos = Photos(stepper, self.settings.photos, self.counters)
+        self._forgets: list[Callable[[Hashable], bool]] = []
+        self._photos = Photos(stepper, self.settings.photos, self.counters, self.shelf.__contains__)
         drawing = Drawing(stepper, self._photos, self.counters.drawing)
         answering = Answering(stepper, self._photos, self.counters.answering, clock)
         limit, wake = self.settings.tick_seconds, self._wake
@@ -137,11 +138,19 @@ class Engine:
         return self.shelf.card(reference)
 
     def forget(self, which: Callable[[Hashable], bool]) -> None:
-        """Drop the concepts whose references `which` picks; requests that use them finish."""
+        """Drop the concepts whose references `which` picks, and what is kept of pictures that were asked about with them.
+
+        Requests that use them finish. Pictures are the engine's thread's: it drops them before its next tick.
+        """
         self.shelf.forget(which)
+        with self._wake:
+            self._forgets.append(which)
+            self._wake.notify_all()
 
     def tick(self) -> bool:
         """One turn of one task; False when there was nothing to do. For who does not `start` the engine."""
+        while self._forgets:
+            self._photos.forget(self._forgets.pop(0))
         for lane in self._lanes:
             lane.sweep()
         busy = [lane for lane in self._lanes if lane.busy]
@@ -192,7 +201,7 @@ class Engine:
     def _wait(self) -> bool:
         """Until there is work; False when the engine is to end."""
         with self._wake:
-            while not self._closing and not any(lane.busy for lane in self._lanes):
+            while not self._closing and not self._forgets and not any(lane.busy for lane in self._lanes):
                 self._wake.wait()
             return not self._closing
 

@@ -1,37 +1,74 @@
-"""Codes of pictures that were asked about before: the same picture is encoded once."""
+"""Codes of pictures that were asked about before: the same picture is encoded once, and forgotten with the concepts it was asked with."""
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from serve.engine.counters import Counters
 from unictokens.backbones.steps import Stepper
 
+COMPANIONS = 64
+"""Concepts that are remembered with a picture; with more it is kept for those alone with which it was asked about last."""
+
+
+@dataclass(eq=False)
+class _Photo:
+    codes_N: Tensor
+    concepts: set[Hashable] = field(default_factory=set)
+
 
 class Photos:
-    """Codes by the hash of the pixels, the `limit` most recently used."""
+    """Codes by the hash of the pixels, the `limit` most recently used. Whatever leaves, the model forgets too.
 
-    def __init__(self, stepper: Stepper, limit: int, counters: Counters) -> None:
+    here  whether a concept's rows are still there: what was asked with a deleted one is not kept
+    """
+
+    def __init__(self, stepper: Stepper, limit: int, counters: Counters, here: Callable[[Hashable], bool]) -> None:
         self._stepper = stepper
         self._limit = limit
         self._counters = counters
-        self._codes: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._here = here
+        self._kept: OrderedDict[bytes, _Photo] = OrderedDict()
 
-    def codes(self, picture_CHW: Tensor) -> Tensor:
-        """Codes int64 [N] of a picture float32 [3, S, S]."""
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def codes(self, picture_CHW: Tensor, concepts: Sequence[Hashable] = ()) -> Tensor:
+        """Codes int64 [N] of a picture float32 [3, S, S] that is asked about with `concepts`."""
         key = hashlib.sha256(picture_CHW.contiguous().numpy().tobytes()).digest()
-        found = self._codes.pop(key, None)
+        found = self._kept.get(key)
         if found is None:
             self._counters.photo_misses += 1
-            found = self._stepper.codes(picture_CHW)
+            found = _Photo(self._stepper.codes(picture_CHW))
         else:
             self._counters.photo_hits += 1
-        self._codes[key] = found
-        if len(self._codes) > self._limit:
-            self._codes.popitem(last=False)
-        return found
+        if all(map(self._here, concepts)):
+            found.concepts.update(concepts)
+            self._kept[key] = found
+            self._kept.move_to_end(key)
+            if len(found.concepts) > COMPANIONS:
+                found.concepts = set(concepts)
+            if len(self._kept) > self._limit:
+                self._drop(next(iter(self._kept)))
+        return found.codes_N
+
+    def settle(self, codes_N: Tensor, concepts: Sequence[Hashable]) -> None:
+        """After a picture was read: where one of its concepts was deleted meanwhile, the model keeps nothing of it."""
+        if not all(map(self._here, concepts)):
+            self._stepper.forget_picture(codes_N)
+
+    def forget(self, which: Callable[[Hashable], bool]) -> None:
+        """Drop the pictures that were asked about with a concept that `which` picks."""
+        for key in [key for key, photo in self._kept.items() if any(map(which, photo.concepts))]:
+            self._drop(key)
 
     def clear(self) -> None:
         """Forget them all."""
-        self._codes.clear()
+        for key in list(self._kept):
+            self._drop(key)
+
+    def _drop(self, key: bytes) -> None:
+        self._stepper.forget_picture(self._kept.pop(key).codes_N)

@@ -63,6 +63,9 @@ class ConceptShelf:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def __contains__(self, reference: Hashable) -> bool:
+        return reference in self._kept
+
     def take(self, reference: Hashable) -> Kept:
         """A concept's rows, to be given back with `release`; loads them in the calling thread, once for all that ask.
 

@@ -82,6 +82,10 @@ class Stepper(Protocol):
         """Codes int64 [N] on the CPU of a picture float32 [3, image_size, image_size] in [-1, 1]."""
         ...
 
+    def forget_picture(self, codes_N: Tensor) -> None:
+        """Drop what was kept of a picture (codes int64 [N]) that questions were about; speeches that are open go on."""
+        ...
+
     def pictures(self, codes_BN: Tensor) -> Tensor:
         """Pictures float32 [B, 3, image_size, image_size] on the CPU of codes int64 [B, N]."""
         ...

@@ -40,6 +40,7 @@ class FakeStepper:
     device: torch.device = torch.device("cpu")
     passes: list[tuple[str, list[int]]] = field(default_factory=list)
     encoded: int = 0
+    forgotten: int = 0
     speeches: list[Speech] = field(default_factory=list)
     prefix_reads: tuple[int, int] = (0, 0)
 
@@ -52,6 +53,9 @@ class FakeStepper:
     def codes(self, picture_CHW: Tensor) -> Tensor:
         self.encoded += 1
         return torch.arange(4)
+
+    def forget_picture(self, codes_N: Tensor) -> None:
+        self.forgotten += 1
 
     def pictures(self, codes_BN: Tensor) -> Tensor:
         return codes_BN.float().mean(1)[:, None, None, None].expand(-1, 3, 8, 8)

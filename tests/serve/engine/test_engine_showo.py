@@ -158,3 +158,26 @@ def test_a_concept_of_absurd_numbers_fails_alone_in_a_pass(
             handle.result(0.0)
     result = good.result(0.0)
     assert isinstance(result, Drawn) and to_pictures(result.picture_CHW[None])[0].tobytes() == alone
+
+
+def test_nothing_is_kept_of_pictures_that_were_asked_about_with_a_deleted_concept(
+    tiny_backbone: ShowO, bundles: dict[str, ConceptBundle], photo: Path
+) -> None:
+    tiny_backbone.prefixes.clear()
+    engine = Engine(ShowOStepper(tiny_backbone), lambda reference: bundles[str(reference)])
+
+    def read(name: str, picture: Path | None) -> tuple[int, int, int]:
+        engine.submit(ask_of(engine, name, 0, Decoding(max_tokens=2), picture))
+        while engine.tick():
+            pass
+        counters = engine.counters
+        return counters.photo_misses, counters.prefix_misses - before, len(tiny_backbone.prefixes)
+
+    before = tiny_backbone.prefixes.misses
+    assert read("bo", photo) == read("bo", photo) == (1, 1, 1)
+    assert read("miru", None) == (1, 2, 2)
+    engine.forget(lambda reference: reference == "bo")
+    engine.tick()
+    assert len(tiny_backbone.prefixes) == 1 and "bo" not in engine.shelf
+    assert read("bo", photo) == (2, 3, 2)
+    engine.close()

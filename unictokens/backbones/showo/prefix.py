@@ -6,12 +6,17 @@ it does not depend on what else was asked for.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 DEFAULT_BYTES = 512 * 2**20
+
+
+def prefix_key(ids: Sequence[int]) -> bytes:
+    """What a prefix is kept under: its ids as int64."""
+    return torch.tensor(ids, dtype=torch.int64).numpy().tobytes()
 
 
 class PrefixCache:
@@ -39,6 +44,11 @@ class PrefixCache:
         """Forget everything: the model moved or changed its dtype."""
         self._near.clear()
         self._far.clear()
+
+    def drop(self, key: bytes) -> None:
+        """Forget one; nothing where it is not kept."""
+        self._near.take(key)
+        self._far.take(key)
 
     def get(self, key: bytes, compute: Callable[[], Tensor]) -> Tensor:
         """The tensor of `key` where the model is, computed when it is not kept."""

@@ -9,6 +9,7 @@ from unictokens.backbones.base import BackboneInfo, Decoding, Sampling, Turn
 from unictokens.backbones.showo.answering import Wording
 from unictokens.backbones.showo.backbone import ShowO
 from unictokens.backbones.showo.easel import Easel
+from unictokens.backbones.showo.prefix import prefix_key
 from unictokens.backbones.showo.talk import Talk
 from unictokens.backbones.steps import Canvas, Speech
 from unictokens.concepts.prompt import Prompt
@@ -71,6 +72,10 @@ class ShowOStepper:
         """Codes of a picture."""
         return self.backbone.encode(picture_CHW[None])[0]
 
+    def forget_picture(self, codes_N: Tensor) -> None:
+        """Drop a picture's keys and values."""
+        self.backbone.prefixes.drop(prefix_key(self._prefix(codes_N)))
+
     def pictures(self, codes_BN: Tensor) -> Tensor:
         """Pictures of codes: on the CPU one by one, because kernels for several add up in another order."""
         if self.device.type != "cpu":
@@ -103,8 +108,7 @@ class ShowOStepper:
     ) -> Speech:
         """Begin an answer; where there is no picture a black one stands."""
         shown_N = self.backbone.black_codes_N if codes_N is None else codes_N
-        prefix = self.backbone.sequences.image_prefix(self.backbone.sequences.code_ids(shown_N))
-        return self.talk.open(prefix, ids, concepts, names, decoding, seed, self.backbone.prefixes)
+        return self.talk.open(self._prefix(shown_N), ids, concepts, names, decoding, seed, self.backbone.prefixes)
 
     def speak(self) -> None:
         """The next id of every open answer."""
@@ -121,3 +125,6 @@ class ShowOStepper:
     def text(self, speech: Speech) -> str:
         """All that was said."""
         return self.talk.text(speech)
+
+    def _prefix(self, codes_N: Tensor) -> list[int]:
+        return self.backbone.sequences.image_prefix(self.backbone.sequences.code_ids(codes_N))

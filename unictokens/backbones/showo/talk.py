@@ -16,7 +16,7 @@ from unictokens.backbones.showo.answering import Wording
 from unictokens.backbones.showo.dense import LEAST_ROWS, look, read, rounded, through_layers
 from unictokens.backbones.showo.language_model import LanguageModel
 from unictokens.backbones.showo.layers import prefix_keys
-from unictokens.backbones.showo.prefix import PrefixCache
+from unictokens.backbones.showo.prefix import PrefixCache, prefix_key
 from unictokens.backbones.showo.vocabulary import Vocabulary
 from unictokens.backbones.steps import Speech
 from unictokens.concepts.bank import ConceptBank
@@ -110,8 +110,7 @@ class Talk:
         """Read a question after `prefix` (ids of task and picture) and say the first id."""
         model, device = self.model, self.model.device
         prefix_P = torch.tensor(prefix, device=device)
-        key = prefix_P.cpu().numpy().tobytes()
-        before = prefixes.get(key, lambda: prefix_keys(model, model.frozen_rows(prefix_P)))
+        before = prefixes.get(prefix_key(prefix), lambda: prefix_keys(model, model.frozen_rows(prefix_P)))
         bank = ConceptBank.stack(concepts) if concepts else ConceptBank.empty(model.width).to(device)
         x_1TD = model.embed(torch.tensor([ids], device=device), bank, torch.arange(len(concepts), device=device)[None])
         h_D, kv_LKHTE = read(model, x_1TD[0], len(prefix), before)
