@@ -1,5 +1,6 @@
 """The loop of a job's driver: listens to the queue, looks after lanes, shows how it goes, until nothing is left to do."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +14,13 @@ from cluster.keeper import Bulletin
 from cluster.lanes import LanePool
 from cluster.nodes import LaneShape, Node, living, room
 from cluster.run_status import RunStateName, RunStatus
+from unictokens.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
+STOP_SECONDS = 2.0
+"""Between two looks whether somebody asked the job to stop: in a bucket each is a request."""
 LANES_SECONDS = 5.0
 """Between two looks at the cluster, and two notes about the lanes in the job's folder."""
 
@@ -52,6 +58,7 @@ class Driver:
     version: int = 0
     nodes: Sequence[Node] = ()
     looked: float = -math.inf
+    looked_for_stop: float = -math.inf
     known: dict[str, RunStatus] = field(default_factory=dict)
     since: float = 0.0
     begun_with: float | None = None
@@ -76,7 +83,7 @@ class Driver:
         if time.monotonic() - self.looked > LANES_SECONDS:
             self.nodes = living(self.ray)
         leaving = {node.id: node.leaves_in for node in self.nodes if node.leaves_in is not None}
-        if self.interrupts.asked or self.folder.stop_asked():
+        if self.interrupts.asked or self._stop_asked():
             self._stop()
         bulletin: Bulletin = heard(self.keeper.bulletin.remote(self.version, leaving))
         if any(_further(self.known.get(status.name), status) for status in bulletin.changed):
@@ -110,6 +117,16 @@ class Driver:
             waiting, fit, f"a lane takes {self.shape}; {len(self.nodes)} nodes have {cpus} CPU cores and {gpus} GPUs"
         )
 
+    def _stop_asked(self) -> bool:
+        if time.monotonic() - self.looked_for_stop < STOP_SECONDS:
+            return False
+        self.looked_for_stop = time.monotonic()
+        try:
+            return self.folder.stop_asked()
+        except StorageError as error:
+            log.warning("%s; trying again", error)
+            return False
+
     def _stop(self) -> None:
         heard(self.keeper.stop.remote())
 
@@ -121,7 +138,11 @@ class Driver:
         ]
         values = {"time": time.time(), "done": round(bulletin.done, 4), "counts": dict(bulletin.counts), "lanes": lanes}
         # From these follows the pace of this driver.
-        self.folder.write_lanes({**values, "since": self.since, "begun_with": self.begun_with})
+        try:
+            self.folder.write_lanes({**values, "since": self.since, "begun_with": self.begun_with})
+        except StorageError as error:
+            # Nobody shall lose a job because its watchers wait.
+            log.warning("%s; trying again", error)
 
 
 def _further(before: RunStatus | None, now: RunStatus) -> bool:

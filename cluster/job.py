@@ -25,12 +25,14 @@ from cluster.lease import Lease, Owner, Renewal, Watch, take_lease
 from cluster.nodes import living
 from cluster.plan import JobPlan
 from cluster.run_status import RunStatus
-from cluster.summary import Summary, summarise, write_summary
+from cluster.summary import SUMMARY_FILE, Summary, summarise, write_summary
 from cluster.track import store_aliases
 from cluster.which import note_sent_as
 from unictokens.errors import ConfigError, StorageError
 from unictokens.output import Output
+from unictokens.storage.workspace import LocalWorkspace, MirroredWorkspace, Workspace
 from unictokens.tracking.base import Status
+from unictokens.tracking.spool import Spools
 from unictokens.tracking.tracked import Tracked, TrackedEntry
 
 log = logging.getLogger(__name__)
@@ -81,11 +83,11 @@ def driving(folder: JobFolder) -> Renewal:
     watch, owner = Watch(), Owner.here(folder.name)
     before: tuple[int, int] | None = None
     while True:
-        lease = take_lease(folder.path, DRIVER, owner, watch)
+        lease = take_lease(folder.place, DRIVER, owner, watch)
         if isinstance(lease, Lease):
             folder.forget_stop()
             return Renewal(lease)
-        beats = watch.last(folder.path, DRIVER)
+        beats = watch.last(folder.place, DRIVER)
         if before is not None and beats != before:
             raise ConfigError(
                 f"job '{folder.name}' is being driven by {lease}: wait for it, stop it, or look at it with "
@@ -102,21 +104,24 @@ def _drive(
 ) -> Summary:
     started = time.monotonic()
     note_sent_as(folder)
+    kept = _keep_entry(plan, settings)
     tracking = _open_tracking(plan, settings)
+    kept.push()
     status: Status = "failed"
     aliases: dict[str, dict[str, int]] = {}
     try:
         statuses = _train(folder, plan, settings, tracking.inner, watch, feed)
         summary = summarise(plan, statuses, time.monotonic() - started)
-        write_summary(summary, folder.path)
-        path = write_summary(summary, settings.output)
-        _track_summary(tracking, summary, path)
+        output = Output(settings.output)
+        for place in dict.fromkeys([folder.place, settings.output, output.local]):
+            write_summary(summary, place)
+        _track_summary(tracking, summary, output.local / SUMMARY_FILE)
         names = tuple(sorted({row.concept for row in summary.rows if row.version and settings.registered}))
-        aliases = store_aliases(Output(settings.output).store, names)
+        aliases = store_aliases(output.store, names)
         status = "finished" if not summary.unfinished else "stopped" if not summary.failed else "failed"
         return summary
     finally:
-        _end_tracking(tracking, status, aliases)
+        _end_tracking(tracking, kept, status, aliases)
 
 
 def _train(
@@ -174,8 +179,18 @@ class RayLanes:
         return isinstance(error, LaneLost)
 
 
+def _keep_entry(plan: JobPlan, settings: JobSettings) -> Workspace:
+    """The folder of the job's own entry: who continues a job on another machine goes on with its entry. Raises StorageError."""
+    output = Output(settings.output)
+    folder = Spools(output.local).entry(plan.name)
+    if isinstance(output.root, Path):
+        return LocalWorkspace(folder)
+    return MirroredWorkspace(folder, output.storage, folder.relative_to(output.local).as_posix())
+
+
 def _open_tracking(plan: JobPlan, settings: JobSettings) -> TrackedEntry:
-    place = Tracked(settings.output, settings.tracking_uri, settings.above)
+    local, named = Output(settings.output).local, str(settings.output)
+    place = Tracked(local, settings.tracking_uri, settings.above, named=named)
     entry = TrackedEntry(place, plan.name, {"data": settings.data.name, "kind": "job"}, optional=settings.track_later)
     concepts = {run.concept for run in plan.runs} | {skip.plan.concept for skip in plan.skipped}
     entry.tracker.params({"concepts": len(concepts), "backbone": settings.engine.backbone})
@@ -189,10 +204,11 @@ def _track_summary(tracking: TrackedEntry, summary: Summary, path: Path) -> None
     tracking.tracker.artifact(path)
 
 
-def _end_tracking(tracking: TrackedEntry, status: Status, aliases: dict[str, dict[str, int]]) -> None:
+def _end_tracking(tracking: TrackedEntry, kept: Workspace, status: Status, aliases: dict[str, dict[str, int]]) -> None:
     """Close the job's entry and say what the server does not have yet; an error here must not hide the job's own."""
     try:
         left = tracking.close(status, aliases)
+        kept.push()
     except StorageError as error:
         left = str(error)
     if left:

@@ -8,6 +8,7 @@ from cluster.engines import EngineSettings
 from cluster.folder import JobFolder
 from cluster.lane_settings import Afterwards
 from unictokens.errors import ConfigError, StorageError
+from unictokens.storage.base import Place, join
 from unictokens.tracking.base import Ancestor
 
 WIDTH = 8
@@ -33,7 +34,7 @@ class JobSettings:
     """
 
     data: Path
-    output: Path
+    output: Place
     engine: EngineSettings
     lanes: int = 0
     min_lanes: int = 1
@@ -99,5 +100,6 @@ def settings_of(folder: JobFolder) -> JobSettings:
             }
         )
     except (KeyError, TypeError) as error:
-        path = folder.path / "job.json"
-        raise StorageError(f"'{path}' is damaged ({error}): start the job again with its full command") from error
+        raise StorageError(
+            f"'{join(folder.place, 'job.json')}' is damaged ({error}): start the job again with its full command"
+        ) from error

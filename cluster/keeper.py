@@ -1,5 +1,8 @@
 """The keeper of a job's queue: every change is in the journal before anybody hears of it.
 
+In a bucket, where writing costs a request, where a run is between its beginning and its end is written a second later at most; a
+keeper that dies meanwhile hears it again from the run's next report.
+
 The one actor of a job. Ray starts it again when it dies (it reads its journal and goes on), and repeats calls whose answer was
 lost, which the queue permits. Knows no Ray itself.
 """
@@ -11,12 +14,16 @@ from typing import Any
 
 from cluster.folder import QUEUE, JobFolder
 from cluster.journal import Journal, Record
+from cluster.journal_tail import patiently
 from cluster.plan import JobPlan
 from cluster.plan_file import decode_runs, encode_runs
 from cluster.queue import RunQueue
 from cluster.run_status import Answer, RunStateName, RunStatus, Ticket
 from unictokens.learn import Learned, RunPlan
 from unictokens.training.session import Progress
+
+LATER_SECONDS = 1.0
+"""Where writing costs a request: how long what a run reports on its way may wait for something that is written at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +77,11 @@ class Keeper:
         self._clock = clock
         self._folder = folder
         self._added: list[RunPlan] = []
-        self._journal = Journal(folder.path, QUEUE, clock)
-        self._queue = RunQueue(folder.plan().runs, record=self._record, clock=clock)
-        self._load(folder.records())
+        self._journal = Journal(folder.place, QUEUE, clock)
+        plan = patiently(folder.plan, folder.patience)
+        records = patiently(folder.records, folder.patience)
+        self._queue = RunQueue(plan.runs, record=self._record, clock=clock)
+        self._load(records)
         self._signs: dict[str, tuple[LaneSign, float]] = {}
         self._handles: dict[str, Any] = {}
         self._leaving: dict[str, float] = {}
@@ -81,7 +90,10 @@ class Keeper:
     # Lanes.
 
     def take(self, lane: str, ask: str) -> Answer:
-        return self._queue.take(lane, ask)
+        answer = self._queue.take(lane, ask)
+        if answer.handed is not None:
+            self._journal.sync()
+        return answer
 
     def report(self, ticket: Ticket, progress: Progress) -> None:
         self._queue.report(ticket, progress)
@@ -91,12 +103,15 @@ class Keeper:
 
     def finish(self, ticket: Ticket, learned: Learned) -> None:
         self._queue.finish(ticket, learned)
+        self._journal.sync()
 
     def fail(self, ticket: Ticket, error: str, lasting: bool) -> None:
         self._queue.fail(ticket, error, lasting)
+        self._journal.sync()
 
     def give_back(self, ticket: Ticket, delay: float = 0.0) -> None:
         self._queue.give_back(ticket, delay)
+        self._journal.sync()
 
     def beat(self, sign: LaneSign, handle: Any = None) -> Orders:
         """A lane lives; `handle` is what its driver can end it with."""
@@ -110,6 +125,7 @@ class Keeper:
         """A lane said goodbye: whatever it should still hold waits again."""
         self._forget(lane)
         self._queue.lane_lost(lane, "it ended", strike=False)
+        self._journal.sync()
 
     # The driver.
 
@@ -119,6 +135,7 @@ class Keeper:
         leaving  nodes that go away, and in how many seconds
         Raises StorageError when another driver took the job over.
         """
+        self._journal.sync(older=LATER_SECONDS)
         self._journal.check()
         self._leaving = {node: self._clock() + seconds for node, seconds in leaving.items()}
         now, changed = self._queue.changed_since(version)
@@ -138,17 +155,22 @@ class Keeper:
 
     def lane_lost(self, lane: str, reason: str, strike: bool = True) -> tuple[str, ...]:
         self._forget(lane)
-        return self._queue.lane_lost(lane, reason, strike)
+        lost = self._queue.lane_lost(lane, reason, strike)
+        self._journal.sync()
+        return lost
 
     def stop(self) -> None:
         if not self._queue.stopping:
             self._record({"stop": True})
             self._queue.stop()
+            self._journal.sync()
 
     def give_up(self, reason: str) -> None:
         self._queue.give_up(reason)
+        self._journal.sync()
 
     def statuses(self) -> tuple[RunStatus, ...]:
+        self._journal.sync()
         return self._queue.statuses()
 
     # Sweeps.
@@ -160,17 +182,21 @@ class Keeper:
             self._record({"add": encode_runs(new)})
             self._added += new
             self._queue.add(new)
+            self._journal.sync()
 
     def stop_run(self, name: str, reason: str) -> None:
         self._queue.stop_run(name, reason)
+        self._journal.sync()
 
     def hold(self, key: str) -> None:
         self._record({"hold": key})
         self._queue.hold(key)
+        self._journal.sync()
 
     def release(self, key: str) -> None:
         self._record({"release": key})
         self._queue.release(key)
+        self._journal.sync()
 
     # Inside.
 
@@ -210,7 +236,7 @@ def prepare(folder: JobFolder, plan: JobPlan | None) -> tuple[JobPlan, bool]:
     An unfinished job of the same name goes on as it was planned; one that was over begins anew with what `plan` still wants
     or, without a plan, with what had failed. Only the holder of the driver's lease may call this. Raises StorageError.
     """
-    journal = Journal(folder.path, QUEUE)
+    journal = Journal(folder.place, QUEUE)
     if folder.begun:
         before = folder.plan()
         queue = RunQueue(before.runs)

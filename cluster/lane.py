@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from cluster.carrier import carried
 from cluster.engines import opened
 from cluster.folder import JobFolder
 from cluster.heart import Heart
@@ -29,6 +30,9 @@ from unictokens.atomic import storage_error
 from unictokens.data.catalog import Catalog
 from unictokens.errors import ClusterError, StorageError, TrainingError, UniCTokensError
 from unictokens.memory import in_words, peak_bytes, resident_bytes
+from unictokens.output import Output
+from unictokens.tracking.node import DRAIN_SECONDS
+from unictokens.tracking.spool import Spools
 from unictokens.training.engine import Engine
 from unictokens.training.pack import train_pack
 
@@ -53,7 +57,8 @@ def run_lane(settings: LaneSettings, queue: Any) -> int:
 
     # Ray keeps no state of ours, so a fresh name each time: the folder of an earlier attempt may be damaged.
     name = f"{settings.name}-{uuid.uuid4().hex[:8]}"
-    storage = settings.output / "ray"
+    # Of this machine, where the run's controller is too: its workers put nothing there.
+    storage = Output(settings.output).local / "ray"
     trainer = TorchTrainer(
         _work,
         train_loop_config={"settings": settings, "queue": queue},
@@ -99,7 +104,8 @@ class QueueEar:
 
 def _work(given: dict[str, Any]) -> int | UniCTokensError:
     """The worker: returns how many runs it had, or the error that kept it from starting."""
-    settings: LaneSettings = given["settings"]
+    settings: LaneSettings = given["settings"].here()
+    output = Output(settings.output)
     try:
         JobFolder(settings.output, settings.job).check_shared(settings.word)
         _log_to(settings.log_file)
@@ -109,13 +115,29 @@ def _work(given: dict[str, Any]) -> int | UniCTokensError:
         with opened(settings.engine, "cuda" if settings.gpus else "cpu") as engine:
             if engine is None:  # this process only helped another one of its lane
                 return 0
-            log.info("lane '%s' is ready: backbone '%s' on %s", settings.name, engine.backbone.info.name, engine.device)
-            own = settings.tracking.tracker(settings.name, {"kind": "lane", "host": socket.gethostname()})
-            with settings.tracking.uploading(), watched(own):
-                return _drain(settings, given["queue"], engine, catalog, heart)
+            return work_off(settings, given["queue"], engine, catalog, heart)
     except UniCTokensError as error:
         log.error("%s", error)
         return error
+    finally:
+        output.forget_local()
+
+
+def work_off(settings: LaneSettings, queue: Any, engine: Engine, catalog: Catalog, heart: Heart) -> int:
+    """Train whatever the queue has for this lane, with an entry of its own; returns how many runs it had."""
+    log.info("lane '%s' is ready: backbone '%s' on %s", settings.name, engine.backbone.info.name, engine.device)
+    own = settings.tracking.tracker(settings.name, {"kind": "lane", "host": socket.gethostname()})
+    root, entry = settings.tracking.root, Spools(settings.tracking.root).entry(settings.name)
+    beside = [path.relative_to(root).as_posix() for path in (settings.log_file, entry)]
+    with carried(Output(settings.output), beside), settings.tracking.uploading() as uploading:
+        with watched(own):
+            runs = _drain(settings, queue, engine, catalog, heart)
+        if not isinstance(settings.output, Path):
+            # What waits on this machine goes with this process.
+            left = uploading.drain(DRAIN_SECONDS, {})
+            if left.events:
+                log.warning("%d events of %d runs were not sent (%s)", left.events, left.runs, left.reason)
+    return runs
 
 
 def _heart(settings: LaneSettings, queue: Any) -> Heart:

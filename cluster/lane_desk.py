@@ -3,8 +3,10 @@
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from cluster.heart import Heart
@@ -15,6 +17,7 @@ from cluster.run_status import Answer, Handed, Ticket
 from unictokens.data.catalog import Catalog
 from unictokens.errors import ConceptError, ConfigError, DataError
 from unictokens.learn import Learned, Learning, Output, RunPlan, published_version
+from unictokens.storage.workspace import LocalWorkspace, Workspace
 from unictokens.tracking.base import Tracker, Unregistered
 from unictokens.training.engine import Engine
 from unictokens.training.pack import OWN_FAULTS, Ended
@@ -58,6 +61,30 @@ class RunSession:
 
     def should_stop(self) -> bool:
         return not heard(self.queue.goes_on.remote(self.ticket)) or self.heart.leaving
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A run's workspace that is not pushed any more when the run is somebody else's by now.
+
+    confirm  raises Withdrawn then
+    """
+
+    kept: Workspace
+    confirm: Callable[[], None]
+
+    @property
+    def folder(self) -> Path:
+        return self.kept.folder
+
+    def push(self) -> None:
+        # On a disk the last question was asked before the epoch was saved, a moment ago. To a bucket the way is longer.
+        if not isinstance(self.kept, LocalWorkspace):
+            self.confirm()
+        self.kept.push()
+
+    def drop(self) -> None:
+        self.kept.drop()
 
 
 class Desk:
@@ -126,8 +153,9 @@ class Desk:
         output = Output(settings.output)
         me = Owner.here(settings.job, settings.name, ticket.attempt)
         try:
-            folder = output.run_folder(plan.name)
-            lease = take_lease(folder, RUN_LEASE, me, self._watch, lambda other: _successor(me, other))
+            lease = take_lease(
+                output.run_place(plan.name), RUN_LEASE, me, self._watch, lambda other: _successor(me, other)
+            )
             if not isinstance(lease, Lease):
                 log.info("run '%s' is being trained by %s: later", plan.name, lease)
                 self._tell(self._queue.give_back, ticket, BUSY_SECONDS)
@@ -153,20 +181,23 @@ class Desk:
         record = self._catalog.concept(plan.concept)
         if record.digest() != plan.dataset_digest:
             raise DataError(f"the data of '{plan.concept}' changed since the job was planned: start the job again")
+        output = Output(self._settings.output)
+        workspace = Guarded(output.open_run(plan.name), lambda: self._heart.confirm(ticket))
         return Learning(
             self._engine,
             record,
             plan,
-            Output(self._settings.output),
-            tracker=self._tracker(plan),
+            output,
+            workspace=workspace,
+            tracker=self._tracker(plan, workspace.folder),
             session=RunSession(self._queue, ticket, self._heart),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
-    def _tracker(self, plan: RunPlan) -> Tracker:
+    def _tracker(self, plan: RunPlan, folder: Path) -> Tracker:
         tags = {"kind": "concept", "concept": plan.concept, "lane": self._settings.name}
-        folder = Output(self._settings.output).run_folder(plan.name)
-        tracker = self._settings.tracking.tracker(plan.name, tags, folder)
+        local, tracking = isinstance(self._settings.output, Path), self._settings.tracking
+        tracker = (tracking.tracker if local else tracking.passing)(plan.name, tags, folder)
         return tracker if self._settings.registered else Unregistered(tracker)
 
     def _after(self, plan: RunPlan) -> None:

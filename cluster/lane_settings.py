@@ -1,11 +1,13 @@
 """What a lane of a job works with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from cluster.engines import EngineSettings
 from unictokens.learn import RunPlan
+from unictokens.output import Output
+from unictokens.storage.base import Place
 from unictokens.tracking.tracked import Tracked
 from unictokens.training.engine import Engine
 
@@ -28,7 +30,7 @@ class LaneSettings:
     cpus      CPU cores of each of its processes, also the number of computing threads
     gpus      GPUs of each of its processes, 0 or 1
     stall     seconds of standing still after which it ends itself
-    tracking  where the job's entry is, for those nested in it
+    tracking  where the job's entry is, for those nested in it; its root is this machine's (see `here`)
     registered  whether what is published gets into the tracking server's registry of models
     afterwards  what it does for a run when it is published, before it says so
     """
@@ -38,7 +40,7 @@ class LaneSettings:
     word: str
     data: Path
     engine: EngineSettings
-    output: Path
+    output: Place
     width: int
     cpus: int
     gpus: int
@@ -49,5 +51,9 @@ class LaneSettings:
 
     @property
     def log_file(self) -> Path:
-        """Where the worker's log goes."""
-        return self.output / "logs" / f"{self.name}.log"
+        """Where the worker's log goes on its machine."""
+        return Output(self.output).local / "logs" / f"{self.name}.log"
+
+    def here(self) -> "LaneSettings":
+        """The same for a process of the lane: what lies beside a bucket lies in a folder of each process."""
+        return replace(self, tracking=replace(self.tracking, root=Output(self.output).local))

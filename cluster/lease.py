@@ -1,4 +1,4 @@
-"""A lease: the right to do something alone (drive a job, train a run), as a small file on the output path.
+"""A lease: the right to do something alone (drive a job, train a run), as a small file or object on the output path.
 
 Who takes a lease makes the next of its numbered files, so that of several takers exactly one succeeds; whoever held it sees a
 higher number and has lost it. A holder counts a beat up; a lease whose beat stands still for `ttl` seconds *of the taker's own
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.numbered import Numbered
-from unictokens.atomic import write_bytes
 from unictokens.errors import StorageError
+from unictokens.storage.base import Place, join
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +76,10 @@ class Watch:
             return self.ttl <= 0
         return self.clock() - since >= self.ttl
 
-    def last(self, folder: Path, stem: str) -> tuple[int, int] | None:
+    def last(self, place: Place, stem: str) -> tuple[int, int] | None:
         """The newest lease (number, beat) of a place that was held by somebody when we asked for it."""
-        place = str(folder / stem)
-        return max(((number, beat) for (at, number), (beat, _) in self._seen.items() if at == place), default=None)
+        wanted = str(join(place, stem))
+        return max(((number, beat) for (at, number), (beat, _) in self._seen.items() if at == wanted), default=None)
 
 
 class LeaseLost(StorageError):
@@ -98,7 +98,7 @@ class Lease:
     def check(self) -> None:
         """Raises LeaseLost when somebody took it, StorageError when the disk refuses to tell."""
         if self._files.newest() != self._number:
-            raise LeaseLost(f"'{self._files.path(self._number)}' was taken by somebody else: this holder was too slow")
+            raise LeaseLost(f"'{self._files.where(self._number)}' was taken by somebody else: this holder was too slow")
 
     def renew(self) -> None:
         """Say that the holder lives. Raises as `check`."""
@@ -112,7 +112,7 @@ class Lease:
             self._write(_Holding(self._owner, self._beat, released=True))
 
     def _write(self, holding: _Holding) -> None:
-        write_bytes(self._files.path(self._number), _encode(holding))
+        self._files.write(self._number, _encode(holding))
 
 
 class Renewal:
@@ -145,28 +145,29 @@ class Renewal:
 
 
 def take_lease(
-    folder: Path, stem: str, owner: Owner, watch: Watch, succeeds: Callable[[Owner], bool] | None = None
+    place: Place, stem: str, owner: Owner, watch: Watch, succeeds: Callable[[Owner], bool] | None = None
 ) -> Lease | Owner:
-    """The lease `stem` of `folder`, or who holds it.
+    """The lease `stem` of a place, or who holds it.
 
     watch     remembers from call to call; ask again until the holder has moved or is silent for `watch.ttl`
     succeeds  whether this owner may take it from that one at once
     Raises StorageError.
     """
-    files = Numbered(folder, stem, ".lease")
+    files = Numbered(place, stem, ".lease")
     while True:
         number = files.newest()
         holding = _read(files, number) if number else None
         if holding is not None and not _free(files, number, holding, watch, succeeds):
             return holding.owner
-        if files.create(number + 1, _encode(_Holding(owner))):
+        # An owner names a process and what it does, which asks for one lease at a time: these bytes are nobody else's.
+        if files.claim(number + 1, _encode(_Holding(owner))):
             files.drop_before(number + 1)
             return Lease(files, number + 1, owner)
 
 
-def holder(folder: Path, stem: str) -> Owner | None:
+def holder(place: Place, stem: str) -> Owner | None:
     """Who took the lease last and has neither given it back nor is known to be dead; None for nobody."""
-    files = Numbered(folder, stem, ".lease")
+    files = Numbered(place, stem, ".lease")
     number = files.newest()
     holding = _read(files, number) if number else None
     return None if holding is None or holding.released or holding.owner.gone else holding.owner
@@ -178,7 +179,7 @@ def _free(
     owner = holding.owner
     if holding.released or owner.gone or (succeeds is not None and succeeds(owner)):
         return True
-    return watch.silent(str(files.folder / files.stem), number, holding.beat)
+    return watch.silent(str(join(files.place, files.stem)), number, holding.beat)
 
 
 def _read(files: Numbered, number: int) -> _Holding | None:
@@ -189,7 +190,7 @@ def _read(files: Numbered, number: int) -> _Holding | None:
         values: dict[str, Any] = json.loads(data)
         return _Holding(Owner(**values["owner"]), int(values["beat"]), bool(values["released"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"'{files.path(number)}' is damaged ({error}): remove it when nothing runs") from error
+        raise StorageError(f"'{files.where(number)}' is damaged ({error}): remove it when nothing runs") from error
 
 
 def _encode(holding: _Holding) -> bytes:

@@ -6,15 +6,14 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from cluster.folder import JobFolder
 from cluster.remote import ask, exit_code
 from cluster.snapshot import Snapshot, Watched
 from cluster.which import add_job, here, there, words_for
-from unictokens.atomic import storage_error
 from unictokens.cli.shell import OK
 from unictokens.errors import ConfigError
+from unictokens.storage.base import Storage, open_storage
 
 LOOK_SECONDS = 1.0
 STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d+")
@@ -66,12 +65,16 @@ class LogReader:
 
     folder: JobFolder
     lane: str = ""
+    _storage: Storage = field(init=False)
     _read: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._storage = open_storage(self.folder.output)
 
     def choose(self, snapshot: Snapshot) -> None:
         """Learn of lanes that were opened meanwhile. Raises ConfigError for a lane that the job never had."""
         lanes = {lane.lane for lane in snapshot.lanes} | {run.lane for run in snapshot.runs if run.lane}
-        if self.lane and self.lane not in lanes and not self._path(self.lane).exists():
+        if self.lane and self.lane not in lanes and self._storage.modified(log_name(self.lane)) is None:
             there = f"it has {', '.join(sorted(lanes)[:8])}" if lanes else "none has begun yet"
             raise ConfigError(f"job '{snapshot.job}' has no lane '{self.lane[:80]}': {there}")
         for lane in [self.lane] if self.lane else sorted(lanes):
@@ -87,23 +90,17 @@ class LogReader:
 
     def _entries(self, lane: str) -> Iterator[tuple[str, str, Sequence[str]]]:
         """(time, lane, lines) of whole entries."""
-        path = self._path(lane)
-        try:
-            with path.open("rb") as file:
-                file.seek(self._read[lane])
-                data = file.read()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise storage_error(error, path, "read") from error
+        data = (self._storage.read(log_name(lane)) or b"")[self._read[lane] :]
         whole = data.rfind(b"\n") + 1
         self._read[lane] += whole
         yield from _entries(lane, data[:whole].decode(errors="replace").splitlines())
 
-    def _path(self, lane: str) -> Path:
-        if not re.fullmatch(r"[\w.-]+", lane):
-            raise ConfigError(f"'{lane[:80]}' is no name of a lane: status shows them")
-        return self.folder.output / "logs" / f"{lane}.log"
+
+def log_name(lane: str) -> str:
+    """The name of a lane's log below the output place. Raises ConfigError for what is no lane's name."""
+    if not re.fullmatch(r"[\w.-]+", lane):
+        raise ConfigError(f"'{lane[:80]}' is no name of a lane: status shows them")
+    return f"logs/{lane}.log"
 
 
 def _entries(lane: str, lines: Iterable[str]) -> Iterator[tuple[str, str, Sequence[str]]]:

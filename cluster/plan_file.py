@@ -5,19 +5,18 @@ Settings that many runs share are written once: a plan of 100,000 concepts is 15
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from cluster.plan import JobPlan, Refused, Skipped
-from unictokens.atomic import storage_error, write_bytes
 from unictokens.config import RunConfig, from_dict, to_dict
 from unictokens.errors import StorageError, UniCTokensError
 from unictokens.learn import RunPlan
+from unictokens.storage.base import Place
 from unictokens.training.branch import Branch
 
 
-def write_plan(path: Path, plan: JobPlan) -> None:
-    """Write a plan, atomically. Raises StorageError."""
+def encode_plan(plan: JobPlan) -> bytes:
+    """A plan as the bytes of a file."""
     values = {
         "concepts": plan.concepts,
         "runs": encode_runs(plan.runs),
@@ -27,13 +26,13 @@ def write_plan(path: Path, plan: JobPlan) -> None:
         "called": plan.called,
         "more": plan.more,
     }
-    write_bytes(path, (json.dumps(values, ensure_ascii=False) + "\n").encode())
+    return (json.dumps(values, ensure_ascii=False) + "\n").encode()
 
 
-def read_plan(path: Path) -> JobPlan:
-    """Read a plan. Raises StorageError when it is missing or damaged."""
+def decode_plan(data: bytes, place: Place) -> JobPlan:
+    """The opposite of `encode_plan`, for what was found at `place`. Raises StorageError for what is damaged."""
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
+        values: dict[str, Any] = json.loads(data)
         skipped = decode_runs(values["skipped"])
         return JobPlan(
             tuple(values["concepts"]),
@@ -43,11 +42,9 @@ def read_plan(path: Path) -> JobPlan:
             str(values["called"]),
             int(values["more"]),
         )
-    except OSError as error:
-        raise storage_error(error, path, "read") from error
     except (ValueError, KeyError, TypeError, UniCTokensError) as error:
         raise StorageError(
-            f"'{path}' is damaged ({error}): remove the folder of this job and start it again"
+            f"'{place}' is damaged ({error}): remove the folder of this job and start it again"
         ) from error
 
 

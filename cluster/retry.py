@@ -44,7 +44,7 @@ def reopen(folder: JobFolder) -> list[str]:
             f"nothing of '{folder.name}' has failed: python -m cluster train --resume {folder.name} continues it"
         )
     queue.reopen(failed=True)
-    journal = Journal(folder.path, QUEUE)
+    journal = Journal(folder.place, QUEUE)
     journal.begin([*([{"add": encode_runs(added)}] if added else []), *queue.snapshot()])
     journal.close()
     return failed

@@ -13,9 +13,9 @@ from cluster.plan import JobPlan
 from cluster.plan_file import decode_runs
 from cluster.queue import RunQueue
 from cluster.run_status import RunStatus
-from unictokens.atomic import storage_error
 from unictokens.errors import StorageError
 from unictokens.learn import RunPlan
+from unictokens.storage.base import join
 
 JobState = Literal["running", "stopping", "silent", "interrupted", "stopped", "failed", "finished"]
 SILENT_SECONDS = 60.0
@@ -88,7 +88,7 @@ class Watched:
 
     def __init__(self, folder: JobFolder) -> None:
         self._folder = folder
-        self._plan: tuple[float, JobPlan] | None = None
+        self._plan: tuple[float | None, JobPlan] | None = None
 
     def look(self) -> Snapshot:
         """How the job stands now. Raises StorageError for files that are damaged."""
@@ -119,30 +119,25 @@ class Watched:
         )
 
     def _read_plan(self) -> JobPlan:
-        changed = (self._folder.path / "plan.json").stat().st_mtime
+        changed = self._folder.planned
         if self._plan is None or self._plan[0] != changed:
             self._plan = (changed, self._folder.plan())
         return self._plan[1]
 
     def _beat_age(self) -> float:
         """By the file's own time: a driver renews its lease every few seconds."""
-        leases = Numbered(self._folder.path, DRIVER, ".lease")
-        try:
-            return max(0.0, round(time.time() - leases.path(leases.newest()).stat().st_mtime, 1))
-        except FileNotFoundError:  # another driver took it this moment
-            return 0.0
+        leases = Numbered(self._folder.place, DRIVER, ".lease")
+        beaten = leases.storage.modified(leases.name(leases.newest()))
+        # None: another driver took it this moment.
+        return 0.0 if beaten is None else max(0.0, round(time.time() - beaten, 1))
 
     def _note(self) -> dict[str, Any] | None:
-        path = self._folder.path / "lanes.json"
+        note = self._folder.lanes()
         try:
-            note = json.loads(path.read_bytes())
-            return {"time": float(note["time"]), "done": float(note["done"]), **note}
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise storage_error(error, path, "read") from error
+            return None if note is None else {"time": float(note["time"]), "done": float(note["done"]), **note}
         except (ValueError, KeyError, TypeError) as error:
-            raise StorageError(f"'{path}' is damaged ({error}): the driver writes it anew") from error
+            where = join(self._folder.place, "lanes.json")
+            raise StorageError(f"'{where}' is damaged ({error}): the driver writes it anew") from error
 
 
 def restored(plan: JobPlan, records: list[Record]) -> tuple[RunQueue, list[RunPlan]]:

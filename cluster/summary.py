@@ -3,13 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from cluster.plan import JobPlan
 from cluster.run_status import RunStatus
-from unictokens.atomic import storage_error, write_json
+from unictokens.atomic import json_bytes
 from unictokens.errors import StorageError
+from unictokens.storage.base import Place, join, open_storage
 
 SUMMARY_FILE = "summary.json"
 RowStatus = Literal["finished", "published before", "failed", "stopped", "not started"]
@@ -77,21 +77,19 @@ def _row(status: RunStatus) -> Row:
     )
 
 
-def write_summary(summary: Summary, folder: Path) -> Path:
-    """Write `summary.json`; returns its path. Raises StorageError."""
-    path = folder / SUMMARY_FILE
-    write_json(path, asdict(summary))
-    return path
+def write_summary(summary: Summary, place: Place) -> None:
+    """Write `summary.json`. Raises StorageError."""
+    open_storage(place).write(SUMMARY_FILE, json_bytes(asdict(summary)))
 
 
-def read_summary(folder: Path) -> Summary:
+def read_summary(place: Place) -> Summary:
     """Read `summary.json`. Raises StorageError when it is missing or damaged."""
-    path = folder / SUMMARY_FILE
+    path, data = join(place, SUMMARY_FILE), open_storage(place).read(SUMMARY_FILE)
+    if data is None:
+        raise StorageError(f"there is no '{path}': run the job again with --resume")
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
+        values: dict[str, Any] = json.loads(data)
         rows = tuple(Row(**row) for row in values["rows"])
         return Summary(job=values["job"], rows=rows, seconds=values["seconds"])
-    except OSError as error:
-        raise storage_error(error, path, "read") from error
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"'{path}' is damaged ({error}): run the job again with --resume") from error

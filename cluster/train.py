@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from cluster.copies import report
 from cluster.driver import View, Watcher
 from cluster.engines import EngineSettings, add_engine, read_engine
 from cluster.folder import JobFolder
@@ -21,9 +22,8 @@ from unictokens.config import RunConfig
 from unictokens.data.catalog import Catalog
 from unictokens.errors import ConfigError
 from unictokens.learn import Output
-from unictokens.report.job import write_report
-from unictokens.storage.base import local_folder
-from unictokens.tracking.address import OFF, shown, sqlite_uri
+from unictokens.storage.base import Place, absolute, parse_place
+from unictokens.tracking.address import OFF, SQLITE, shown, sqlite_uri
 
 SHOWN_BARS = 12
 RUNS = ""
@@ -35,7 +35,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="dataset folder")
     parser.add_argument("--concepts", default="all", help="all, or names with commas (all)")
     parser.add_argument(
-        "--out", type=local_folder, default=OUT, help="output folder, on a path that all nodes share (out)"
+        "--out",
+        type=parse_place,
+        default=OUT,
+        help="output folder, on a path that all nodes share, or a URL such as s3://bucket/prefix (out)",
     )
     parser.add_argument(
         "--resume",
@@ -61,7 +64,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pack", type=int, default=WIDTH, help=f"concepts that a worker trains together ({WIDTH})")
     parser.add_argument(
-        "--tracking-uri", default="", metavar="URI", help=f"MLflow (OUT/mlflow.db by default); '{OFF}' for none"
+        "--tracking-uri",
+        default="",
+        metavar="URI",
+        help=f"MLflow (OUT/mlflow.db by default, nobody where OUT is a URL); '{OFF}' for none",
     )
     parser.add_argument(
         "--track-later",
@@ -106,13 +112,14 @@ def _code(summary: Summary) -> int:
     return INTERRUPTED if summary.unfinished else OK
 
 
-def resume(console: Console, out: Path, name: str) -> Summary:
+def resume(console: Console, out: Place, name: str) -> Summary:
     """Continue the job `name` of `out`, whose driver died or was stopped, as it was asked for."""
-    settings = settings_of(JobFolder(out.absolute(), name))
+    out = absolute(out)
+    settings = settings_of(JobFolder(out, name))
     with Bars(console, 2) as bars:
         summary = resume_job(name, settings, _watcher(bars))
     console.print(table(summary))
-    console.print(f"report: {write_report(out, settings.data)}")
+    console.print(f"report: {report(Output(out), settings.data, len(summary.rows))}", markup=False, highlight=False)
     return summary
 
 
@@ -121,7 +128,7 @@ def train(
     data: Path,
     concepts: str,
     config: RunConfig,
-    out: Path,
+    out: Place,
     *,
     tracking_uri: str = "",
     track_later: bool = False,
@@ -138,13 +145,13 @@ def train(
 
     lanes ...     as in `JobSettings`
     engine        the plain one by default
-    tracking_uri  an MLflow address, "" for a database file in `out`, "off" for none
+    tracking_uri  an MLflow address, "" for a database file in `out` (for nobody where that is a URL), "off" for none
     """
     catalog = Catalog.open(data)
     plan = plan_job(catalog, catalog.select(concepts), config, Output(out), resume)
     for refusal in plan.refused:
         console.print(f"{refusal.concept}: left out: {refusal.reason}", style="red", markup=False)
-    uri = None if tracking_uri == OFF else tracking_uri or sqlite_uri(out)
+    uri = tracked_by(console, tracking_uri, out)
     Output(out).prepare()
     engine = engine or EngineSettings.of(config)
     if lanes < 0:
@@ -155,7 +162,7 @@ def train(
         engine, width = fitted(console, config, engine, catalog, names, lanes, width)
     settings = JobSettings(
         data=data.absolute(),
-        output=out.absolute(),
+        output=absolute(out),
         engine=engine,
         lanes=lanes,
         min_lanes=min_lanes,
@@ -172,8 +179,29 @@ def train(
     console.print(table(summary))
     if uri is not None:
         console.print(f"tracked in {shown(uri)} (look with: mlflow ui --backend-store-uri URI)")
-    console.print(f"report: {write_report(out, data)}")
+    console.print(f"report: {report(Output(out), data, len(summary.rows))}", markup=False, highlight=False)
     return summary
+
+
+def tracked_by(console: Console, asked: str, out: Place) -> str | None:
+    """The address of MLflow, None for nobody. Raises ConfigError for a file of this machine where the output is elsewhere."""
+    if asked == OFF:
+        return None
+    if isinstance(out, Path):
+        return asked or sqlite_uri(out)
+    if asked.startswith(SQLITE):
+        raise ConfigError(
+            f"--tracking-uri '{asked[:200]}' is a file of this machine, which the nodes that write to '{out}' do not see: "
+            f"name a server, or send it later with python -m cluster track {out}"
+        )
+    if not asked:
+        console.print(
+            f"no server is told (--tracking-uri names one): what happens is kept beside each run, and "
+            f"python -m cluster track {out} --tracking-uri URI sends it later",
+            markup=False,
+            highlight=False,
+        )
+    return asked or None
 
 
 def _opening(plan: JobPlan, config: RunConfig) -> str:

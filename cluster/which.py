@@ -3,15 +3,13 @@
 import argparse
 import json
 import os
-from pathlib import Path
 
 from cluster.folder import JobFolder, list_jobs
 from cluster.remote import OUTPUT, find
 from cluster.submit import JOB, Attempt, JobServer, add_address, connect
-from unictokens.atomic import storage_error, write_bytes
 from unictokens.cli.options import OUT
 from unictokens.errors import ConfigError
-from unictokens.storage.base import local_folder
+from unictokens.storage.base import absolute, parse_place
 
 SENT_AS = "sent-as"
 """File in a job's folder: the name it was sent under."""
@@ -22,13 +20,13 @@ RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 def add_job(parser: argparse.ArgumentParser) -> None:
     """JOB, --out, --address: read by `here` or `there`."""
     parser.add_argument("job", nargs="?", default="", metavar="JOB", help="name of a job (the one started last)")
-    parser.add_argument("--out", type=local_folder, default=OUT, help="output folder of the job (out)")
+    parser.add_argument("--out", type=parse_place, default=OUT, help="output folder of the job, or a URL (out)")
     add_address(parser, "for a job that was sent to a cluster")
 
 
 def here(arguments: argparse.Namespace) -> JobFolder:
-    """The folder of the job on this machine's view of the output path. Raises ConfigError for one that is not there."""
-    output: Path = arguments.out.absolute()
+    """The folder of the job on this machine's view of the output place. Raises ConfigError for one that is not there."""
+    output = absolute(arguments.out)
     known = list_jobs(output)
     if not known:
         raise ConfigError(f"no job was ever started into '{output}': check --out")
@@ -51,13 +49,7 @@ def words_for(command: str, attempt: Attempt, *more: str) -> list[str]:
 
 def sent_as(folder: JobFolder) -> str:
     """The name that a job was sent under, "" for one that was started in place. Raises StorageError."""
-    path = folder.path / SENT_AS
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise storage_error(error, path, "read") from error
+    return (folder.storage.read(SENT_AS) or b"").decode(errors="replace").strip()
 
 
 def note_sent_as(folder: JobFolder) -> None:
@@ -65,4 +57,4 @@ def note_sent_as(folder: JobFolder) -> None:
     told = os.environ.get(RAY_JOB, "")
     name = json.loads(told).get("metadata", {}).get(JOB, "") if told else ""
     if name:
-        write_bytes(folder.path / SENT_AS, f"{name}\n".encode())
+        folder.storage.write(SENT_AS, f"{name}\n".encode())

@@ -54,6 +54,9 @@ class FaultyFileSystem(MemoryFileSystem):
     def find(self, path: str, *args: Any, **options: Any) -> Any:
         return self._ask("list", lambda: super(FaultyFileSystem, self).find(path, *args, **options))
 
+    def modified(self, path: str) -> Any:
+        return self._ask("look", lambda: super(FaultyFileSystem, self).modified(path))
+
     def rm_file(self, path: str) -> None:
         self._ask("remove", lambda: super(FaultyFileSystem, self).rm_file(path))
 

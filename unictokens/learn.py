@@ -221,7 +221,7 @@ class Learning:
         try:
             if ours:
                 self._workspace.push()
-        except StorageError as error:
+        except (StorageError, TrainingError) as error:  # the latter from a host that has given the run to somebody else
             log.warning("the last events of '%s' were not kept: %s", self.plan.name, error)
         self._workspace.drop()
 

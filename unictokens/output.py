@@ -6,6 +6,7 @@
 
 import hashlib
 import secrets
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +54,15 @@ class Output:
                 f"'{self.root}' lets two writers claim one name (it ignores If-None-Match): "
                 "choose a server with conditional writes, or a folder"
             )
+
+    def run_place(self, name: str) -> Place:
+        """Where a run is kept, for who must see what others have there now."""
+        return join(self.root, "runs", check_name(name, "run"))
+
+    def forget_local(self) -> None:
+        """This process is done: remove the scratch folder of a URL. A folder stays."""
+        if not isinstance(self.root, Path):
+            shutil.rmtree(self.local, ignore_errors=True)
 
     def run_folder(self, name: str) -> Path:
         """The folder in which a run works, on this machine; what a URL has of it is there after `open_run`."""

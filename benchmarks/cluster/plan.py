@@ -51,7 +51,7 @@ def measure(options: argparse.Namespace) -> Result:
         job.plan()
         step("read", started)
         rows[0]["MiB"] = (peak_memory() - before) / MIB
-        rows[1]["file MiB"] = (job.path / "plan.json").stat().st_size / MIB
+        rows[1]["file MiB"] = (Path(folder) / "out/jobs/job/plan.json").stat().st_size / MIB
     return Result("cluster plan", {"concepts": options.concepts}, tuple(rows))
 
 

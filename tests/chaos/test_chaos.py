@@ -108,4 +108,4 @@ def test_whatever_is_killed_the_job_ends_as_if_nothing_had_been(
         ]
         assert alone(command) == 0
     assert same_rows(out, reference) == dict.fromkeys(NAMES, True)
-    assert not list(Output(out).root.glob("runs/*/checkpoints/damaged-*"))
+    assert not list(out.glob("runs/*/checkpoints/damaged-*"))

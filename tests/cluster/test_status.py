@@ -26,9 +26,15 @@ from cluster.status import SHOWN_RUNS, duration, interesting, render
 from cluster.submit import JOB, Attempt
 from cluster.which import RAY_JOB, SENT_AS, note_sent_as
 from unictokens.errors import ConfigError, StorageError
+from unictokens.storage.base import Place
 from unictokens.training.session import Progress
 
 GIB = 2**30
+
+
+def local(place: Place) -> Path:
+    assert isinstance(place, Path)
+    return place
 
 
 def ticket(keeper: Keeper, lane: str, ask: str) -> Ticket:
@@ -56,7 +62,7 @@ def folder(tmp_path: Path) -> JobFolder:
 
 
 def drive(folder: JobFolder) -> Lease:
-    lease = take_lease(folder.path, DRIVER, Owner.here(folder.name), Watch())
+    lease = take_lease(folder.place, DRIVER, Owner.here(folder.name), Watch())
     assert isinstance(lease, Lease)
     return lease
 
@@ -124,7 +130,7 @@ def test_what_became_of_the_driver_decides_the_state(folder: JobFolder) -> None:
     assert Watched(folder).look().state == "running"
     folder.ask_stop()
     assert Watched(folder).look().state == "stopping"
-    (file,) = folder.path.glob("driver-*.lease")
+    (file,) = local(folder.place).glob("driver-*.lease")
     os.utime(file, (1.0, time.time() - SILENT_SECONDS - 1))
     silent = Watched(folder).look()
     assert silent.state == "silent" and "may be dead" in text(silent)
@@ -172,7 +178,7 @@ def test_the_command_says_the_state_in_its_exit_code(folder: JobFolder, capsys: 
     assert main(["status", *out, "--json"]) == 1  # one has failed, the job goes on
     for words, expected in (
         (["status", "job-2", *out], "it has job-1"),
-        (["status", "--out", str(folder.output / "nowhere")], "no job was ever started"),
+        (["status", "--out", f"{folder.output}/nowhere"], "no job was ever started"),
         (["logs", "job-1", *out, "--lane", "../../x"], "no name of a lane"),
         (["logs", "job-1", *out, "--lane", "lane-7"], "it has lane-0"),
     ):
@@ -183,7 +189,7 @@ def test_the_command_says_the_state_in_its_exit_code(folder: JobFolder, capsys: 
 
 
 def test_logs_of_lanes_are_one_story_and_each_line_is_told_once(folder: JobFolder) -> None:
-    logs = folder.output / "logs"
+    logs = local(folder.output) / "logs"
     logs.mkdir()
     first, second = logs / "lane-0.log", logs / "lane-1.log"
     first.write_text("2026-01-01 10:00:00,100 begins\n2026-01-01 10:00:00,300 fails\nTraceback\n  deep\n")
@@ -225,7 +231,7 @@ def test_a_job_is_known_by_the_name_it_was_sent_under(
     folder: JobFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     note_sent_as(folder)
-    assert not (folder.path / SENT_AS).exists()
+    assert not (local(folder.place) / SENT_AS).exists()
     monkeypatch.setenv(RAY_JOB, json.dumps({"metadata": {JOB: "train-abc"}}))
     note_sent_as(folder)
     assert main(["status", "train-abc", "--out", str(folder.output), "--json"]) == 130

@@ -1,6 +1,7 @@
 """What every place promises: objects whole or not at all, and of two who claim a name only one gets it."""
 
 import pickle
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +23,9 @@ def test_what_is_written_is_read_listed_and_removed(place: Place) -> None:
     storage.write("a/.hidden", b"a writer's own")
     assert (storage.read("a/b"), storage.read("a/c/d")) == (b"two", b"")
     assert storage.list() == ("a/b", "a/c/d", "ab") and storage.list("a") == ("a/b", "a/c/d")
+    assert storage.list(deep=False) == ("ab",) and storage.list("a", deep=False) == ("a/b",)
+    assert storage.list("nothing", deep=False) == ()
+    assert storage.modified("a/b") == pytest.approx(time.time(), abs=60) and storage.modified("a/x") is None
     storage.remove("a/b")
     storage.remove("a/b")
     assert storage.read("a/b") is None and storage.list("a") == ("a/c/d",)

@@ -16,8 +16,7 @@ from unictokens.learn import Learned, RunPlan, learn_concept, plan_run, publishe
 from unictokens.output import Output
 from unictokens.storage.base import join, parse_place
 from unictokens.tracking.address import OFF
-from unictokens.tracking.base import Entry, Tracker, Trackers
-from unictokens.tracking.jsonl import JsonlTracker
+from unictokens.tracking.base import Tracker
 from unictokens.tracking.node import DRAIN_SECONDS, left_words
 from unictokens.tracking.tracked import Tracked
 from unictokens.training.session import Progress
@@ -119,8 +118,5 @@ def _train(
 
 def _tracker(tracked: Tracked, output: Output, plan: RunPlan, folder: Path) -> Tracker:
     tags = {"kind": "concept", "concept": plan.concept}
-    if isinstance(output.root, Path):
-        return tracked.tracker(plan.name, tags, folder)
-    # Behind a URL the run's folder goes when the run is over, and its events may have to wait longer than that.
-    waiting = () if tracked.uri is None else (tracked.tracker(plan.name, tags),)
-    return Trackers((JsonlTracker(folder, Entry(name=plan.name, tags=tags)), *waiting))
+    local = isinstance(output.root, Path)
+    return tracked.tracker(plan.name, tags, folder) if local else tracked.passing(plan.name, tags, folder)

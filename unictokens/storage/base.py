@@ -45,8 +45,15 @@ class Storage(Protocol):
         """Make an object that must not exist; False when it does. Of several who try, exactly one is told True."""
         ...
 
-    def list(self, under: str = "") -> tuple[str, ...]:
-        """Sorted names of all objects below the folder `under` ("" for all); one request per thousand on a URL."""
+    def list(self, under: str = "", deep: bool = True) -> tuple[str, ...]:
+        """Sorted names of all objects below the folder `under` ("" for all); one request per thousand on a URL.
+
+        deep  also those in its inner folders
+        """
+        ...
+
+    def modified(self, name: str) -> float | None:
+        """When an object was last written, in seconds since 1970 by the clock of the server; None when there is none."""
         ...
 
     def remove(self, name: str) -> None:
@@ -87,6 +94,11 @@ def local_folder(text: str) -> Path:
 def join(place: Place, *parts: str) -> Place:
     """A place below another."""
     return place.joinpath(*parts) if isinstance(place, Path) else "/".join((place, *parts))
+
+
+def absolute(place: Place) -> Place:
+    """The same place, whatever the current folder is."""
+    return place.absolute() if isinstance(place, Path) else place
 
 
 def open_storage(place: Place) -> Storage:

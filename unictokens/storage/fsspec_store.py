@@ -93,10 +93,10 @@ class FsspecStorage:
                     time.sleep(PAUSE_SECONDS)
         raise AssertionError("the last try returns or raises")
 
-    def list(self, under: str = "") -> tuple[str, ...]:
+    def list(self, under: str = "", deep: bool = True) -> tuple[str, ...]:
         with self._asking("list", under):
             try:
-                found = self._fs.find(self._path(under))
+                found = self._fs.find(self._path(under), maxdepth=None if deep else 1)
             except FileNotFoundError as error:
                 if _no_bucket(error):
                     raise
@@ -104,6 +104,15 @@ class FsspecStorage:
         inside = f"{self._base}/{under}/" if under else f"{self._base}/"
         names = (path[len(self._base) + 1 :] for path in found if path.startswith(inside) and not path.endswith("/"))
         return tuple(sorted(name for name in names if not any(part.startswith(".") for part in name.split("/"))))
+
+    def modified(self, name: str) -> float | None:
+        with self._asking("read", name):
+            try:
+                return self._fs.modified(self._path(name)).timestamp()
+            except FileNotFoundError as error:
+                if _no_bucket(error):
+                    raise
+                return None
 
     def remove(self, name: str) -> None:
         with self._asking("remove", name):

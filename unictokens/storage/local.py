@@ -28,7 +28,7 @@ class LocalStorage:
     def create(self, name: str, data: bytes) -> bool:
         return create_bytes(self.root / name, data)
 
-    def list(self, under: str = "") -> tuple[str, ...]:
+    def list(self, under: str = "", deep: bool = True) -> tuple[str, ...]:
         found = []
 
         def refuse(error: OSError) -> None:
@@ -37,10 +37,19 @@ class LocalStorage:
                 raise storage_error(error, self.root / under, "list") from error
 
         for folder, inner, names in os.walk(self.root / under, onerror=refuse):
-            inner[:] = [name for name in inner if not name.startswith(".")]
+            inner[:] = [name for name in inner if deep and not name.startswith(".")]
             relative = Path(folder).relative_to(self.root)
             found += [(relative / name).as_posix() for name in names if not name.startswith(".")]
         return tuple(sorted(found))
+
+    def modified(self, name: str) -> float | None:
+        path = self.root / name
+        try:
+            return path.stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise storage_error(error, path, "read") from error
 
     def remove(self, name: str) -> None:
         path = self.root / name

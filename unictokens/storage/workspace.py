@@ -21,8 +21,8 @@ from unictokens.atomic import storage_error, write_bytes
 from unictokens.storage.base import Storage
 
 LAST = "checkpoints/"
-NOT_FETCHED = (".png",)
-"""Pictures are looked at by people, never by a run that goes on."""
+NOT_FETCHED = (".png", ".lease")
+"""Pictures are looked at by people, leases are of those who train: a run that goes on never reads them."""
 
 _Stamp = tuple[int, int, int]
 
