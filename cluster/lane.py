@@ -79,7 +79,7 @@ def run_lane(settings: LaneSettings, queue: Any) -> int:
         outcome: Any = trainer.fit().return_value
     except (ray.train.TrainingFailedError, RayError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise LaneLost(f"lane '{settings.name}' died ({reason}): see '{settings.log_file}'") from error
+        raise LaneLost(f"lane '{settings.name}' died ({reason}): see '{settings.log_place}'") from error
     shutil.rmtree(storage / name, ignore_errors=True)
     if isinstance(outcome, UniCTokensError):
         raise outcome

@@ -7,7 +7,7 @@ from typing import Protocol
 from cluster.engines import EngineSettings
 from unictokens.learn import RunPlan
 from unictokens.output import Output
-from unictokens.storage.base import Place
+from unictokens.storage.base import Place, join
 from unictokens.tracking.tracked import Tracked
 from unictokens.training.engine import Engine
 
@@ -48,6 +48,11 @@ class LaneSettings:
     tracking: Tracked
     registered: bool = True
     afterwards: Afterwards | None = None
+
+    @property
+    def log_place(self) -> Place:
+        """Where others find the worker's log."""
+        return join(self.output, "logs", f"{self.name}.log")
 
     @property
     def log_file(self) -> Path:

@@ -7,6 +7,7 @@
 import hashlib
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +64,8 @@ class Output:
         """This process is done: remove the scratch folder of a URL. A folder stays."""
         if not isinstance(self.root, Path):
             shutil.rmtree(self.local, ignore_errors=True)
+            with suppress(OSError):  # what is left in it is of another output
+                self.local.parent.rmdir()
 
     def run_folder(self, name: str) -> Path:
         """The folder in which a run works, on this machine; what a URL has of it is there after `open_run`."""

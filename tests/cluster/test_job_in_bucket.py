@@ -12,28 +12,20 @@ from cluster_fakes import Clock, learned, runs
 from places import FaultyFileSystem
 
 from cluster import journal_tail
-from cluster.__main__ import main
-from cluster.carrier import carried
 from cluster.engines import EngineSettings
 from cluster.folder import JobFolder, list_jobs
 from cluster.job import driving
 from cluster.job_settings import JobSettings, asked_of, settings_of
 from cluster.journal import LEAST_LINES, Journal, read_journal
 from cluster.keeper import LATER_SECONDS, Keeper, prepare
-from cluster.lane_desk import Guarded
 from cluster.lease import Lease, LeaseLost, Owner, Watch, holder, take_lease
-from cluster.logs import LogReader
 from cluster.plan import JobPlan
 from cluster.run_status import Ticket
 from cluster.snapshot import Watched
 from cluster.summary import read_summary, summarise, write_summary
 from unictokens.errors import ConfigError, StorageError
-from unictokens.output import Output
 from unictokens.storage.base import open_storage
-from unictokens.storage.workspace import MirroredWorkspace
-from unictokens.tracking.jsonl import read_events
-from unictokens.tracking.tracked import Tracked
-from unictokens.training.session import Progress, Withdrawn
+from unictokens.training.session import Progress
 
 PLAN = JobPlan(("c0", "c1", "c2"), runs(3))
 URL = "faulty://bucket/out"
@@ -323,75 +315,3 @@ def test_what_a_library_asks_twice_because_an_answer_was_lost_is_done_once(
     with pytest.raises(StorageError, match="took over"):
         journal.begin([{"run": "a"}])
     assert list(read_journal(URL, "queue")) == [{"run": "a"}]
-
-
-def test_a_run_that_was_given_away_is_not_brought_to_the_bucket(faulty: type[FaultyFileSystem], tmp_path: Path) -> None:
-    lost = False
-
-    def confirm() -> None:
-        if lost:
-            raise Withdrawn("run 'bo-1' was given to another lane")
-
-    workspace = Guarded(MirroredWorkspace(tmp_path / "scratch", open_storage(URL), "runs/bo-1"), confirm)
-    (workspace.folder / "checkpoints").mkdir(parents=True)
-    (workspace.folder / "checkpoints" / "one").write_bytes(b"1")
-    workspace.push()
-    (workspace.folder / "checkpoints" / "two").write_bytes(b"2")
-    lost = True
-    with pytest.raises(Withdrawn):
-        workspace.push()
-    assert open_storage(URL).list() == ("runs/bo-1/checkpoints/one",)
-
-
-def test_logs_of_a_lane_are_read_where_it_is_not(faulty: type[FaultyFileSystem]) -> None:
-    output, folder = Output(URL), JobFolder(URL, "job-1")
-    keeper = beginning(folder)
-    ticket(keeper, "lane-0", "1")
-    reader = LogReader(folder)
-    reader.choose(Watched(folder).look())
-    log = output.local / "logs" / "lane-0.log"
-    log.parent.mkdir(parents=True)
-    with carried(output, ["logs/lane-0.log", "tracking/entries/lane-0"], every=0.05):
-        log.write_text("2026-01-01 10:00:00,100 begins\n")
-        while not (lines := list(reader.read())):
-            continue
-        faulty.fail_at = len(faulty.requests) + 1
-        log.write_text("2026-01-01 10:00:00,100 begins\n2026-01-01 10:00:00,200 ends\n")
-        while len(faulty.requests) < faulty.fail_at + 2:
-            continue
-        faulty.fail_at = None
-    assert [*lines, *reader.read()] == [
-        "lane-0  2026-01-01 10:00:00,100 begins",
-        "lane-0  2026-01-01 10:00:00,200 ends",
-    ]
-    output.forget_local()
-    assert not output.local.exists()
-
-
-def test_what_waits_for_a_server_is_the_same_entry_as_what_is_kept(tmp_path: Path) -> None:
-    scratch, kept = tmp_path / "scratch", tmp_path / "scratch/runs/bo-1"
-    tracked = Tracked(scratch, "http://127.0.0.1:9", named="s3://bucket/out")
-    for _ in range(2):  # the second is another machine, which has only what is kept
-        tracked.passing("bo-1", {"concept": "bo"}, kept).close("stopped")
-        waiting = read_events(scratch / "tracking/entries/bo-1")
-        assert waiting[0]["spool"] == read_events(kept)[0]["spool"] and waiting[-1]["status"] == "stopped"
-        (scratch / "tracking/entries/bo-1/events.jsonl").unlink()
-    Tracked(scratch, None).passing("bo-1", {}, kept).close("stopped")
-    assert not (scratch / "tracking/entries/bo-1/events.jsonl").exists(), "nobody is to send it"
-
-
-def test_what_a_bucket_cannot_do_is_refused_in_a_line(
-    toyland: Path, tiny_base: Path, faulty: type[FaultyFileSystem], capsys: pytest.CaptureFixture[str]
-) -> None:
-    train = ["train", "--data", str(toyland), "--concepts", "bo", "--backbone", str(tiny_base), "--out"]
-    for words, named in (
-        ([*train, "careless://bucket"], "If-None-Match"),
-        ([*train, URL, "--tracking-uri", "sqlite:////tmp/mlflow.db"], "name a server"),
-        (["train", "--resume", "job-1", "--out", URL], "no job 'job-1'"),
-        (["status", "--out", URL], "no job was ever started"),
-        (["track", URL], "holds no tracked runs"),
-        (["sweep", "--space", "token_budget", "--data", str(toyland), "--out", URL], "local path"),
-    ):
-        assert main(words) == 2
-        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-        assert named in line
