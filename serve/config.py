@@ -85,15 +85,18 @@ class Http:
 
 @dataclass(frozen=True, kw_only=True)
 class Teaching:
-    """How uploaded concepts are trained: one run at a time, in a process beside a small actor.
+    """How uploaded concepts are trained: each run is a task of Ray.
 
     config           a preset or a file, as of `python -m unictokens train`
     negatives        random pictures that no uploaded concept is in
+    together         runs at a time; others wait, in the order in which they came
+    cpus, gpus       of one run, taken while it trains
     """
 
     __pydantic_config__ = STRICT
     config: str = "demo"
     negatives: str | None = None
+    together: Count = 1
     cpus: Amount = 1.0
     gpus: Amount = 0.0
 

@@ -27,10 +27,10 @@ from serve.config import LISTED, ServeConfig, from_dict
 from serve.counted import Counted, HttpCounters
 from serve.engine_client import EngineClient
 from serve.folder import Folder
-from serve.local_trainer import LocalTrainer
 from serve.metrics import Numbers
 from serve.pulse import Pulse
 from serve.ray_metrics import RayMetrics
+from serve.ray_trainer import Teacher
 from serve.refusal import Refusal
 from serve.replica_client import Lost, ReplicaClient, of_ours
 from serve.training import NoTrainer, RunFolder, Trainer
@@ -152,32 +152,6 @@ class Opened:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-class Teacher:
-    """Trains uploaded concepts, one run at a time. There is one, so that no run is taken up twice."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        config = from_dict(settings)
-        assert config.teaching is not None
-        teaching, negatives = config.teaching, config.teaching.negatives
-        self._trainer = LocalTrainer(
-            Folder(Path(config.folder)).concepts,
-            ("--config", teaching.config, "--backbone", config.backbone, "--device", config.device),
-            None if negatives is None else Path(negatives),
-        )
-
-    async def start(self, folder: str, store: str, name: str) -> None:
-        """Queue a run. Raises Refusal when too many wait."""
-        await asyncio.to_thread(self._trainer.start, RunFolder(Path(folder)), Path(store), name)
-
-    async def cancel(self, folder: str) -> None:
-        """End a run; when this returns nothing of it is running."""
-        await asyncio.to_thread(self._trainer.cancel, RunFolder(Path(folder)))
-
-    def __del__(self) -> None:
-        if hasattr(self, "_trainer"):
-            self._trainer.close()
-
-
 class RemoteTrainer:
     """The teacher as a `Trainer`. Not in the event loop."""
 
@@ -240,7 +214,7 @@ def application(config: ServeConfig) -> serve.Application:
             max_ongoing_requests=16,
             max_queued_requests=64,
             graceful_shutdown_timeout_s=STOPPED * 2,
-            ray_actor_options={"num_cpus": teaching.cpus, "num_gpus": teaching.gpus},
+            ray_actor_options={"num_cpus": 0},  # it waits; its runs ask for what they need
         ).bind(settings)
     return serve.deployment(
         serve.ingress()(Doors),

@@ -1,4 +1,4 @@
-"""Training on this machine: one run at a time, each `python -m unictokens train` in a process of its own."""
+"""Training uploaded concepts: runs wait in a queue, each is one `unictokens train`; here in processes of this machine."""
 
 import logging
 import queue
@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from serve.refusal import Refusal
 from serve.training import RunFolder, run_folders
@@ -24,7 +26,58 @@ LOG_FILE = "train.log"
 UNCROPPED = ("--set", "stages.bootstrap.generation=photos")
 """Uploads are whole photos: nobody has cut the concept out of them, as the published dataset does."""
 PATIENCE = 20.0
-"""Seconds a process gets to end itself before it is killed."""
+"""Seconds a training gets to end itself before it is killed."""
+LOOK = 0.2
+"""Seconds between looks at whether a training goes on or shall."""
+
+
+class Training(Protocol):
+    """One `unictokens train` under way, wherever that is."""
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code, or None when it goes on after so many seconds."""
+        ...
+
+    def stop(self) -> None:
+        """Ask it to end, as Ctrl-C does."""
+        ...
+
+    def kill(self) -> None:
+        """End it."""
+        ...
+
+
+Launch = Callable[[Sequence[str], Path], Training]
+"""Begins `unictokens train` with these arguments; what it says is added to the file."""
+
+
+class Process:
+    """A training as a process of this machine."""
+
+    def __init__(self, arguments: Sequence[str], told: Path) -> None:
+        with told.open("ab") as stream:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "unictokens", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait(self, seconds: float) -> int | None:
+        """See `Training`."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self) -> None:
+        """See `Training`."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """See `Training`."""
+        self._process.kill()
 
 
 @dataclass(frozen=True)
@@ -39,6 +92,7 @@ class LocalTrainer:
 
     options    of `python -m unictokens train`: --config, --set, --backbone
     negatives  folder of random pictures without anybody's concept; without one a concept learns to say yes to any picture
+    launch     where runs are trained, `together` of them at a time
     """
 
     def __init__(
@@ -48,26 +102,29 @@ class LocalTrainer:
         negatives: Path | None = None,
         waiting: int = 32,
         clock: Clock = time.time,
+        launch: Launch = Process,
+        together: int = 1,
     ) -> None:
         self._options = options
         self._negatives = negatives
         self._clock = clock
-        self._waiting: queue.Queue[_Task | None] = queue.Queue(waiting)
+        self._launch = launch
+        self._most = waiting
+        self._waiting: queue.Queue[_Task | None] = queue.Queue()
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._current: RunFolder | None = None
+        self._current: set[RunFolder] = set()
         self._closing = False
         self._idle = threading.Condition(self._lock)
         self._take_up(root)
-        self._thread = threading.Thread(target=self._work, name="trainer", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._work, name="trainer", daemon=True) for _ in range(together)]
+        for thread in self._threads:
+            thread.start()
 
     def start(self, folder: RunFolder, store: Path, name: str) -> None:
         """Queue a run. Raises Refusal (503) when the queue is full."""
-        try:
-            self._waiting.put_nowait(_Task(folder, store, name))
-        except queue.Full as error:
-            raise Refusal(503, "trainer_busy", "too many runs are waiting: try again later", retry_after=60) from error
+        if self._waiting.qsize() >= self._most:
+            raise Refusal(503, "trainer_busy", "too many runs are waiting: try again later", retry_after=60)
+        self._waiting.put(_Task(folder, store, name))
 
     def cancel(self, folder: RunFolder) -> None:
         """End a run, waiting or running; returns when nothing of it runs any more."""
@@ -75,28 +132,23 @@ class LocalTrainer:
             state = folder.read()
             if state is not None and not state.over:
                 folder.change(status="cancelled", ended=self._clock())
-            if self._current == folder:
-                self._stop()
-                self._idle.wait_for(lambda: self._current != folder, PATIENCE * 2)
+            self._idle.wait_for(lambda: folder not in self._current, PATIENCE * 2)
 
     def close(self) -> None:
-        """End the process at work; its run is taken up again by the next trainer."""
+        """End the runs at work; they are taken up again by the next trainer."""
         with self._lock:
             self._closing = True
-            self._stop()
-        self._waiting.put(None)
-        self._thread.join(PATIENCE * 2)
-
-    def _stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join(PATIENCE * 2)
 
     def _take_up(self, root: Path) -> None:
         for runs in root.glob("*/*/runs"):
             for folder in run_folders(runs.parent):
                 state = folder.read()
                 if state is not None and not state.over:
-                    self._waiting.put_nowait(_Task(folder, runs.parent / "store", state.concept))
+                    self._waiting.put(_Task(folder, runs.parent / "store", state.concept))
 
     def _work(self) -> None:
         while (task := self._waiting.get()) is not None:
@@ -104,7 +156,7 @@ class LocalTrainer:
                 state = task.folder.read()
                 if self._closing or state is None or state.over:
                     continue
-                self._current = task.folder
+                self._current.add(task.folder)
                 task.folder.change(status="running", started=state.started or self._clock())
             try:
                 self._train(task)
@@ -112,7 +164,7 @@ class LocalTrainer:
                 self._end(task.folder, status="failed", error=str(error))
             finally:
                 with self._idle:
-                    self._current = self._process = None
+                    self._current.discard(task.folder)
                     self._idle.notify_all()
 
     def _train(self, task: _Task) -> None:
@@ -121,16 +173,12 @@ class LocalTrainer:
             shutil.copytree(self._negatives, folder.data / "random_images")
         write_stage_files(Catalog.open(folder.data), name)
         output = folder.output
-        command = [sys.executable, "-m", "unictokens", "train", "--resume", "--concept", name]
-        command += ["--data", str(folder.data), "--out", str(output), *self._options, *UNCROPPED]
-        with (folder.path / LOG_FILE).open("ab") as told:
-            with self._lock:
-                if self._closing or self._over(folder):
-                    return
-                self._process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=told, stderr=subprocess.STDOUT, start_new_session=True
-                )
-            code = self._wait(self._process)
+        arguments = ["train", "--resume", "--concept", name, "--data", str(folder.data), "--out", str(output)]
+        with self._lock:
+            if self._closing or self._over(folder):
+                return
+            training = self._launch([*arguments, *self._options, *UNCROPPED], folder.path / LOG_FILE)
+        code = self._wait(training, folder)
         with self._lock:
             if self._closing or self._over(folder):
                 return
@@ -142,16 +190,17 @@ class LocalTrainer:
             self._end(folder, status="finished", version=version)
         shutil.rmtree(output, ignore_errors=True)
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> int:
-        stopped: float | None = None
-        while True:
-            try:
-                return process.wait(0.2)
-            except subprocess.TimeoutExpired:
-                if self._current is not None and (self._closing or self._over(self._current)):
-                    stopped = stopped or time.monotonic()
-                    if time.monotonic() - stopped > PATIENCE:
-                        process.kill()
+    def _wait(self, training: Training, folder: RunFolder) -> int:
+        asked: float | None = None
+        while (code := training.wait(LOOK)) is None:
+            if not self._closing and not self._over(folder):
+                continue
+            if asked is None:
+                asked = time.monotonic()
+                training.stop()
+            elif time.monotonic() - asked > PATIENCE:
+                training.kill()
+        return code
 
     def _over(self, folder: RunFolder) -> bool:
         state = folder.read()
@@ -167,7 +216,7 @@ class LocalTrainer:
 
 def _reason(path: Path) -> str:
     """The line with which a failed training ended, without paths of this machine."""
-    lines = path.read_text(errors="replace").splitlines()
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     told = [line.partition("error: ")[2] for line in lines if line.startswith("error: ")]
     if not told:
         return "training ended without a reason: ask the operator to look at its log"

@@ -6,7 +6,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import httpx2 as httpx
 from people import bundle
 
-from serve.config import Doors, Http, Models, ServeConfig
+from serve.config import Doors, Http, Models, ServeConfig, Teaching
 from serve.engine.settings import EngineSettings
 from serve.folder import Folder, Users
 from serve.limits import Limits
@@ -38,6 +38,18 @@ class Endpoint:
     bo: Concept
     stamp: BackboneStamp
     ray: Any
+    sessions: str
+
+    def working(self, title: str) -> list[int]:
+        """Process ids of this Ray's workers that do something of that name."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                parent = (place / "stat").read_text().rpartition(")")[2].split()[1]
+                ours = self.sessions.encode() in Path("/proc", parent, "cmdline").read_bytes()
+                if ours and (place / "cmdline").read_bytes().startswith(f"ray::{title}".encode()):
+                    found.append(int(place.name))
+        return found
 
     @property
     def address(self) -> str:
@@ -64,8 +76,8 @@ class Endpoint:
 
 
 @contextmanager
-def endpoint_on_ray(mini: ShowO, home: Path) -> Iterator[Endpoint]:
-    """Two replicas of the model with short queues; whoever enters ends whatever Ray this process is connected to."""
+def endpoint_on_ray(mini: ShowO, home: Path, teaching: Teaching) -> Iterator[Endpoint]:
+    """Two replicas of the model with short queues, and a teacher; whoever enters ends whatever Ray this process is connected to."""
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -97,7 +109,7 @@ def endpoint_on_ray(mini: ShowO, home: Path) -> Iterator[Endpoint]:
         port = free.getsockname()[1]
     config = ServeConfig(
         folder=str(folder.root),
-        teaching=None,
+        teaching=teaching,
         models=Models(fewest=2, most=2, cpus=0.5),
         doors=Doors(open=24, waiting=4),
         http=Http(port=port),
@@ -106,7 +118,7 @@ def endpoint_on_ray(mini: ShowO, home: Path) -> Iterator[Endpoint]:
     )
     try:
         deployment.start(config)
-        yield Endpoint(config, users, text, bo, stamp, ray)
+        yield Endpoint(config, users, text, bo, stamp, ray, sessions)
     finally:
         deployment.stop()
         ray.shutdown()

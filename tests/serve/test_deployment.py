@@ -27,9 +27,12 @@ from rayed import PATIENCE, Endpoint, endpoint_on_ray, until
 
 pytest.importorskip("ray.serve", reason="Ray Serve is not installed")
 
+from serve.config import Teaching
 from serve.metrics import METRICS
 from unictokens.backbones.showo.backbone import ShowO
+from unictokens.config import load_config, override
 from unictokens.errors import ConfigError
+from unictokens.settings import parse_settings, to_dict
 
 pytestmark = pytest.mark.ray
 
@@ -37,9 +40,12 @@ DRAW = "/v1/images/generations"
 
 
 @pytest.fixture(scope="module")
-def endpoint(mini: ShowO, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    """ada has `bo`; there are two replicas of the model."""
-    with endpoint_on_ray(mini, tmp_path_factory.mktemp("endpoint")) as running:
+def endpoint(mini: ShowO, tmp_path_factory: pytest.TempPathFactory, short_settings: list[str]) -> Iterator[Endpoint]:
+    """ada has `bo`; there are two replicas of the model, and a teacher in a hurry."""
+    home = tmp_path_factory.mktemp("endpoint")
+    quick = override(load_config("demo"), parse_settings(short_settings))
+    (home / "quick.json").write_text(json.dumps(to_dict(quick)))
+    with endpoint_on_ray(mini, home, Teaching(config=str(home / "quick.json"), cpus=0.5)) as running:
         yield running
 
 
@@ -217,6 +223,28 @@ def test_a_killed_replica_costs_streams_that_have_begun_an_error_and_others_noth
     lost = [end["error"]["code"] for end in ends if end]
     assert 1 <= len(lost) < len(ends) and set(lost) == {"replica_lost"}
     until(lambda: len(set(endpoint.replicas()) - set(before)) == 1)
+
+
+def test_photos_become_a_concept_in_a_task_of_ray_which_is_begun_again_when_its_process_dies(
+    endpoint: Endpoint,
+) -> None:
+    facts = {"name": "miru", "class_word": "dog", "info": "<miru> is a red dog."}
+    photos = [("photos", (f"{shade}.png", png(64), "image/png")) for shade in range(3)]
+    with endpoint.http() as http:
+        run = http.post("/v1/concepts", data=facts, files=photos).json()["run"]["id"]
+        until(lambda: bool(endpoint.working("lesson")))
+        (first,) = endpoint.working("lesson")
+        until(lambda: bool(http.get(f"/v1/concepts/miru/runs/{run}").json()["progress"]))
+        os.kill(first, signal.SIGKILL)
+        until(lambda: http.get(f"/v1/concepts/miru/runs/{run}").json()["status"] != "running")
+        ended = http.get(f"/v1/concepts/miru/runs/{run}").json()
+        assert (ended["status"], ended["version"]) == ("finished", 1), ended
+        assert draw(http, 2, 1, "miru").status_code == 200
+        again = http.post("/v1/concepts/miru/runs", data=facts, files=photos).json()["run"]["id"]
+        until(lambda: bool(endpoint.working("lesson")))
+        assert http.delete("/v1/concepts/miru").status_code == 200
+        until(lambda: not endpoint.working("lesson"), 30.0)
+        assert http.get(f"/v1/concepts/miru/runs/{again}").status_code == 404
 
 
 def test_an_update_fails_no_request(endpoint: Endpoint) -> None:

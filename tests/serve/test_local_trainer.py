@@ -4,7 +4,8 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,12 @@ from fake_client import FakeClient
 from PIL import Image
 from starlette.testclient import TestClient
 
+from serve import local_trainer
 from serve.api.app import create_app
 from serve.api.state import House
 from serve.folder import Folder
 from serve.limits import Limits
-from serve.local_trainer import LocalTrainer
+from serve.local_trainer import LocalTrainer, Process
 from serve.training import RunFolder, RunState
 
 LESSON = {"name": "bo", "class_word": "dog", "info": "<bo> is a brown dog.", "facts": "<bo> likes ham."}
@@ -105,3 +107,64 @@ def test_an_unfinished_run_is_taken_up_and_its_failure_told_without_paths(
         time.sleep(0.1)
     trainer.close()
     assert state.status == "failed" and state.error and str(folder.root) not in state.error
+
+
+def test_several_runs_are_trained_at_a_time_and_one_that_does_not_stop_is_killed(
+    folder: Folder, toyland: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_trainer, "PATIENCE", 0.5)
+    runs = [RunFolder(folder.concepts / "u" / name / "runs" / (name * 32)) for name in "abc"]
+    for run in runs:
+        shutil.copytree(toyland, run.data)
+        run.write(RunState(id=run.path.name, concept="bo"))
+    begun: list[Stubborn] = []
+
+    def launch(arguments: Sequence[str], told: Path) -> Stubborn:
+        begun.append(Stubborn())
+        return begun[-1]
+
+    trainer = LocalTrainer(folder.concepts, launch=launch, together=2)
+    until = time.monotonic() + PATIENCE
+    while len(begun) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    working = [run for run in runs if (state := run.read()) and state.status == "running"]
+    assert len(working) == len(begun) == 2
+    trainer.cancel(working[0])
+    assert sum(each.killed for each in begun) == 1 and all(each.stopped == each.killed for each in begun)
+    trainer.close()
+    assert all(each.killed for each in begun)
+    states = [run.read() for run in runs]
+    assert sorted(state.status for state in states if state is not None) in (
+        ["cancelled", "queued", "running"],
+        ["cancelled", "running", "running"],
+    )
+
+
+@dataclass
+class Stubborn:
+    """A training that does not listen."""
+
+    stopped: bool = False
+    killed: bool = False
+
+    def wait(self, seconds: float) -> int | None:
+        time.sleep(min(seconds, 0.05))
+        return -9 if self.killed else None
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+def test_a_task_of_ray_says_what_a_process_says(folder: Folder, tmp_path: Path, toyland: Path) -> None:
+    ray_trainer = pytest.importorskip("serve.ray_trainer", reason="Ray is not installed", exc_type=ImportError)
+    arguments = ["train", "--concept", "nobody", "--data", str(toyland), "--out", str(tmp_path / "out")]
+    process = Process(arguments, tmp_path / "process.log")
+    while (code := process.wait(PATIENCE)) is None:
+        pass
+    assert ray_trainer.lesson(arguments, str(tmp_path / "task.log")) == code == 2
+    told, by_task = (tmp_path / "process.log").read_text(), (tmp_path / "task.log").read_text()
+    assert told.splitlines()[-1] == by_task.splitlines()[-1] and "error: " in told
