@@ -54,6 +54,7 @@ def carried(output: Output, names: Sequence[str], every: float = CARRY_SECONDS) 
     carrier, over = Carrier(output.local, output.storage, names), threading.Event()
 
     def again() -> None:
+        carrier.carry()  # whoever is killed soon has begun a log
         while not over.wait(every):
             carrier.carry()
 

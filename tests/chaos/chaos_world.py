@@ -19,6 +19,7 @@ import psutil
 
 from cluster.folder import JobFolder, list_jobs
 from cluster.host import ADDRESS, OBJECT_STORE_BYTES, RAY_ENVIRONMENT
+from unictokens.storage.base import Place
 
 FAST = {
     "health_check_initial_delay_ms": 2000,
@@ -121,11 +122,13 @@ class World:
 class Driver:
     """`python -m cluster train` as a process that may be killed and continued with `--resume JOB`."""
 
-    def __init__(self, world: World, out: Path, options: Sequence[str]) -> None:
+    def __init__(self, world: World, out: Place, options: Sequence[str], beside: Path | None = None) -> None:
+        """`beside` is a folder for what it prints, for an output that is none."""
         self._out = out
         self._environment = {**os.environ, ADDRESS: world.address}
-        self._log = out / "driver.log"
-        out.mkdir(parents=True, exist_ok=True)
+        folder = beside or Path(out)
+        self._log = folder / "driver.log"
+        folder.mkdir(parents=True, exist_ok=True)
         self.starts = 0
         self._process = self._start(["--out", str(out), *options])
 
