@@ -93,9 +93,7 @@ the image tokenizer keeps it. AdamW, bfloat16 products, float32 weights.
 
 `python -m unictokens.pretrain FOLDER --measure` on {recipe.held_out:,} held-out photos (seeds from {recipe.held_out_seed:,}):
 
-Rebuilt photos are off by {rebuilding_error:.1f} of 255 on average. A small probe on image codes, which learns from {recipe.probe.renders:,}
-renders of a concept and as many of its hard negatives, which differ in one fine feature, tells them apart in {100 * sum(s.right for s in probes.values()) / sum(s.asked for s in probes.values()):.1f} % of held-out renders (mean of {len(probes)} concepts, worst
-{100 * min(s.accuracy for s in probes.values()):.1f} %; chance is 50 %).
+Rebuilt photos are off by {rebuilding_error:.1f} of 255 on average. {_probed(recipe, probes)}
 
 Questions about held-out photos, greedy answers (an answer counts when it equals the grammar's; yes/no by its first word):
 
@@ -122,6 +120,16 @@ Those of every run are in `lineage.json`.
     write_bytes(path, text.encode())
 
 
+def _probed(recipe: Recipe, probes: Mapping[str, Score]) -> str:
+    if not probes:
+        return "How well a probe tells concepts from their hard negatives by image codes was not measured here."
+    mean = sum(score.right for score in probes.values()) / sum(score.asked for score in probes.values())
+    worst = min(score.accuracy for score in probes.values())
+    return f"""A small probe on image codes, which learns from {recipe.probe.renders:,}
+renders of a concept and as many of its hard negatives, which differ in one fine feature, tells them apart in {100 * mean:.1f} % of held-out
+renders (mean of {len(probes)} concepts, worst {100 * worst:.1f} %; chance is 50 %)."""
+
+
 def measure_and_write(folder: Path, recipe: Recipe) -> None:
     """Measure the base in `folder` on held-out photos and write its `MODEL_CARD.md`."""
     backbone = load(str(folder))
@@ -132,9 +140,8 @@ def measure_and_write(folder: Path, recipe: Recipe) -> None:
     few = photos[: recipe.drawn]
     drawn_PN = draw_descriptions(backbone, few, Sampling(steps=16, guidance=3.0), seed=0)
     drawings = understanding_scores(backbone, few, drawn_PN, DRAWN)
-    probes = probe_scores(
-        backbone.magvit, roster(seed=0, count=recipe.probe.concepts), recipe.image_size, recipe.probe, seed=0
-    )
+    subjects = roster(seed=0, count=recipe.probe.concepts) if recipe.probe.concepts else ()
+    probes = probe_scores(backbone.magvit, subjects, recipe.image_size, recipe.probe, seed=0)
     pixels = draw_pixels(range(recipe.held_out_seed, recipe.held_out_seed + recipe.drawn), recipe.image_size)
     write_card(
         folder / "MODEL_CARD.md",

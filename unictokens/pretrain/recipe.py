@@ -99,7 +99,7 @@ class LanguageRecipe:
 class ProbeRecipe:
     """The probe that measures whether codes keep fine identity; it learns every training render in these steps.
 
-    concepts       concepts that it is trained for, one after another
+    concepts       concepts that it is trained for, one after another (0: no probe)
     renders        training renders of the concept, and as many of hard negatives
     held_out       renders of each kind that it is tested on
     """
