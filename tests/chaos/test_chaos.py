@@ -30,6 +30,7 @@ from unictokens.learn import Output
 pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
     pytest.mark.ray,
+    pytest.mark.chaos,
 ]
 
 NAMES = ("bo", "miru", "tavo")

@@ -19,13 +19,14 @@ SECONDS = 300.0
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 def test_a_job_in_a_bucket_outlives_its_driver(
     s3: str, toyland: Path, tiny_base: Path, short_settings: list[str], tmp_path: Path
 ) -> None:
     out = f"{s3}/{tmp_path.name}"
     options = ["--data", str(toyland), "--concepts", ",".join(NAMES), "--config", "demo", "--backbone", str(tiny_base)]
-    options += ["--set", *short_settings, *(f"stages.{stage}.epochs=5" for stage in ("warmup", "bootstrap", "deepen"))]
+    options += ["--set", *short_settings, *(f"stages.{stage}.epochs=15" for stage in ("warmup", "bootstrap", "deepen"))]
     with world(nodes=1) as cluster:
         driver = Driver(cluster, out, options, beside=tmp_path)
         before = until_it_trains(driver)
