@@ -6,20 +6,16 @@ import gc
 import torch
 from torch import Tensor
 
-from benchmarks.plain import GENERATION_WEIGHT, UNDERSTANDING_WEIGHT, PlainTrainer
+from benchmarks.plain import PlainTrainer
 from benchmarks.shapes import drawing, photos, question, shape
 from benchmarks.timing import Result, Row, in_turn
-from benchmarks.train_step import random_tokens
-from unictokens.backbones.precision import DTYPES
+from benchmarks.train_step import FastStep, random_tokens
+from unictokens.backbones.precision import DTYPES, set_products
 from unictokens.backbones.showo.backbone import ShowO
 from unictokens.backbones.showo.batch import ShowOBatch
 from unictokens.backbones.showo.layers import prefix_keys
 from unictokens.backbones.showo.vocabulary import IGNORE
-from unictokens.concepts.bank import ConceptBank
-from unictokens.config import OptimConfig
-from unictokens.errors import ConfigError
 from unictokens.memory import GIB
-from unictokens.training.optimizer import TrainedRows
 
 EPOCHS, QUESTIONS, DRAWINGS = 20, 300, 10
 """The paper's schedule: epochs per stage, understanding and generation samples of a concept."""
@@ -34,7 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("--shape", default="full", help="mini, trial or full")
     parser.add_argument("--widths", default="1,4,16", help="pack widths, with commas")
-    parser.add_argument("--precision", default="bf16", help="fp32, tf32 or bf16")
+    parser.add_argument("--precision", choices=tuple(DTYPES), default="bf16")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peak", type=float, default=989.0, help="TFLOP/s of the card by its data sheet")
@@ -43,14 +39,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> Result:
     """A row per width; seconds are medians of a step of the whole pack, with all images' keys kept."""
-    if options.precision not in DTYPES:
-        raise ConfigError(f"precision '{options.precision}' is unknown: choose one of {', '.join(DTYPES)}")
     device = torch.device(options.device)
     backbone = shape(options.shape).make().to(device)
-    torch.set_float32_matmul_precision("high" if options.precision == "tf32" else "highest")
     pictures = photos(backbone, 2)
     codes_PN = backbone.encode(pictures)
     plain = None if options.no_plain else _plain_seconds(backbone, pictures.to(device), codes_PN, options.rounds)
+    set_products(options.precision)
     backbone.to(device, DTYPES[options.precision])
     reading = in_turn([lambda: read_image(backbone, codes_PN[0])], options.rounds, device)[0]
     rows: list[Row] = []
@@ -102,44 +96,18 @@ def useful_flops(backbone: ShowO, batch: ShowOBatch) -> float:
     return 2 * total
 
 
-class PackStep:
-    """A step of `width` concepts, called again and again."""
-
-    def __init__(self, backbone: ShowO, codes_PN: Tensor, width: int, asked: int, drawn: int) -> None:
-        self._backbone, self._width, self._drawn = backbone, width, drawn
-        tokens = random_tokens(backbone, backbone.device)
-        self.rows = [TrainedRows(tokens, tuple(range(tokens.rows)), OptimConfig(lr=1e-3)) for _ in range(width)]
-        self._questions = [question(codes_PN[0], slot) for slot in range(width) for _ in range(asked)]
-        self._drawings = [drawing(codes_PN[0], slot, slot) for slot in range(width) for _ in range(drawn)]
-        self.batch = self._collate()
-
-    def __call__(self) -> float:
-        losses = self._backbone.losses(self._collate(), ConceptBank.stack([rows.tokens() for rows in self.rows]))
-        weight = UNDERSTANDING_WEIGHT if self._drawn else 1.0
-        parts = [weight * (losses.understanding_total_U / losses.understanding_count_U).sum()]
-        if self._drawn:
-            parts.append(GENERATION_WEIGHT * (losses.generation_total_G / losses.generation_count_G).sum())
-        loss = torch.stack(parts).sum()
-        loss.backward()
-        for rows in self.rows:
-            rows.step()
-        return float(loss.detach())
-
-    def _collate(self) -> ShowOBatch:
-        return self._backbone.collate(self._questions, self._drawings)
-
-
 def _pack(backbone: ShowO, codes_PN: Tensor, width: int, options: argparse.Namespace) -> Row:
     device, row, seconds, flops, places = backbone.device, {"width": width}, 0.0, 0.0, 0
     for name, asked, drawn, steps in (("warm-up", BATCH, 0, WARM_UP_STEPS), ("later", 1, 1, LATER_STEPS)):
         _forget(device)
-        step = PackStep(backbone, codes_PN, width, asked, drawn)
+        step = FastStep(backbone, random_tokens(backbone, device), codes_PN[:1], asked, drawn, width)
+        batch = step.collate()
         took = in_turn([step], options.rounds, device)[0]
-        needed = useful_flops(backbone, step.batch)
+        needed = useful_flops(backbone, batch)
         row |= {f"{name} s": took, f"{name} TFLOP": needed / 1e12, f"{name} MFU": needed / took / options.peak / 1e12}
         if device.type == "cuda":
             row[f"{name} peak GiB"] = torch.cuda.max_memory_allocated(device) / GIB
-        blocks = [block for block in (step.batch.understanding, step.batch.generation) if block is not None]
+        blocks = [block for block in (batch.understanding, batch.generation) if block is not None]
         seconds, flops, places = (
             seconds + steps * took,
             flops + steps * needed,

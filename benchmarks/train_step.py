@@ -10,6 +10,7 @@ from benchmarks.shapes import LAYOUT, drawing, photos, question, shape
 from benchmarks.timing import Result, Row, in_turn
 from unictokens.backbones.base import Backbone
 from unictokens.backbones.showo.backbone import ShowO
+from unictokens.backbones.showo.batch import ShowOBatch
 from unictokens.concepts.bank import ConceptBank
 from unictokens.concepts.tokens import ConceptTokens
 from unictokens.config import OptimConfig
@@ -70,24 +71,36 @@ def random_tokens(backbone: Backbone, device: torch.device) -> ConceptTokens:
 
 
 class FastStep:
-    """Our step for one concept, called again and again."""
+    """Our step for a pack of `width` concepts, called again and again; each has `asked` questions and `drawn` drawings."""
 
-    def __init__(self, backbone: ShowO, tokens: ConceptTokens, codes_PN: Tensor, asked: int, drawn: int) -> None:
-        self._backbone = backbone
-        self.rows = TrainedRows(tokens, tuple(range(tokens.rows)), OptimConfig(lr=1e-3))
-        self._asked = [question(codes_PN[at]) for at in range(asked)]
-        self._drawn = [drawing(codes_PN[0], at) for at in range(drawn)]
+    def __init__(
+        self, backbone: ShowO, tokens: ConceptTokens, codes_PN: Tensor, asked: int, drawn: int, width: int = 1
+    ) -> None:
+        self._backbone, self._drawn = backbone, drawn
+        trained = tuple(range(tokens.rows))
+        self.rows = [TrainedRows(tokens, trained, OptimConfig(lr=1e-3)) for _ in range(width)]
+        count = len(codes_PN)
+        self._questions = [question(codes_PN[at % count], slot) for slot in range(width) for at in range(asked)]
+        self._drawings = [drawing(codes_PN[0], at, slot) for slot in range(width) for at in range(drawn)]
+
+    def collate(self) -> ShowOBatch:
+        """The batch of a step."""
+        return self._backbone.collate(self._questions, self._drawings)
 
     def __call__(self) -> float:
-        backbone = self._backbone
-        batch = backbone.collate(self._asked, self._drawn)
-        losses = backbone.losses(batch, ConceptBank.stack([self.rows.tokens()]))
-        parts = []
-        if self._drawn:
-            parts.append(GENERATION_WEIGHT * losses.generation_total_G.sum() / losses.generation_count_G.sum())
+        """The loss, summed over the concepts."""
+        width = len(self.rows)
+        losses = self._backbone.losses(self.collate(), ConceptBank.stack([rows.tokens() for rows in self.rows]))
         weight = UNDERSTANDING_WEIGHT if self._drawn else 1.0
-        parts.append(weight * losses.understanding_total_U.sum() / losses.understanding_count_U.sum())
+        parts = [weight * _means(losses.understanding_total_U, losses.understanding_count_U, width)]
+        if self._drawn:
+            parts.append(GENERATION_WEIGHT * _means(losses.generation_total_G, losses.generation_count_G, width))
         loss = torch.stack(parts).sum()
         loss.backward()
-        self.rows.step()
+        for rows in self.rows:
+            rows.step()
         return float(loss.detach())
+
+
+def _means(totals: Tensor, counts: Tensor, width: int) -> Tensor:
+    return (totals.view(width, -1).sum(1) / counts.view(width, -1).sum(1)).sum()

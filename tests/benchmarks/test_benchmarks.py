@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.answer import plain_answer
 from benchmarks.plain import PlainTrainer
 from benchmarks.sampler import PROMPT, plain_drawing
-from benchmarks.schedule import PackStep, useful_flops
+from benchmarks.schedule import useful_flops
 from benchmarks.shapes import drawing, photos, question, shape
 from benchmarks.train_step import FastStep, random_tokens
 from unictokens.backbones.base import GenerationRequest, Sampling
@@ -36,7 +36,7 @@ def test_the_plain_step_and_ours_learn_the_same_rows(asked: int, drawn: int) -> 
     for _ in range(3):
         expected = plain.step(told, [(pictures[0], sample.prompt, hidden)] * drawn)
         assert ours() == pytest.approx(expected, rel=1e-5)
-    for mine, theirs in zip(ours.rows.tokens().detach().tensors(), plain.rows, strict=True):
+    for mine, theirs in zip(ours.rows[0].tokens().detach().tensors(), plain.rows, strict=True):
         # Adam divides by the gradient's size, so that rounding shows in full where a gradient is nearly zero.
         assert float((mine - theirs).norm() / theirs.norm()) <= 1e-3
 
@@ -67,9 +67,9 @@ def test_needed_operations_are_those_that_a_step_makes() -> None:
     backbone = shape("mini").make()
     codes_PN = backbone.encode(photos(backbone, 1))
     for asked, drawn in ((4, 0), (1, 1)):
-        step = PackStep(backbone, codes_PN, 2, asked, drawn)
+        step = FastStep(backbone, random_tokens(backbone, torch.device("cpu")), codes_PN, asked, drawn, width=2)
         step()  # the image is read before
         with FlopCounterMode(display=False) as counter:
             step()
-        needed, made = useful_flops(backbone, step.batch), counter.get_total_flops()
+        needed, made = useful_flops(backbone, step.collate()), counter.get_total_flops()
         assert 0.9 * made <= needed <= 1.02 * made

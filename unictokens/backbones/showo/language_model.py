@@ -76,11 +76,6 @@ class KeyValues:
         kept: Any = self.layers.layers[layer]
         return kept.keys, kept.values
 
-    def crop(self, length: int) -> None:
-        """Forget everything after the first `length` places."""
-        if length < self.length:
-            self.layers.crop(length - self.length)
-
 
 class LanguageModel(nn.Module):
     """The transformer over a vocabulary of V ids, width D.

@@ -46,8 +46,7 @@ def answer_losses(
         ids_BT, told_BT = block.ids_BT[:, first:], block.labels_BT[:, first:]
         labels_BT = torch.cat([told_BT[:, 1:], torch.full_like(told_BT[:, :1], IGNORE)], dim=1)
         real_BT, before = ids_BT != vocabulary.pad, [read[row] for row in rows] if read else []
-        whole = Masked(understanding_mask(prefix, block.ids_BT.shape[1]).to(ids_BT.device))
-        sight = Behind(prefix) if before else whole
+        sight = Behind(prefix) if before else Masked(understanding_mask(prefix, ids_BT.shape[1], ids_BT.device))
         asked = _Asked(ids_BT, labels_BT, block.concepts_BS, Ragged.where(real_BT), first, sight, before)
         return _sums(model, vocabulary, asked, bank, share)
 
