@@ -59,15 +59,21 @@ def measure(options: argparse.Namespace) -> Result:
 
 
 @torch.no_grad()
-def plain_drawing(backbone: ShowO, images: int, sampling: Sampling) -> Tensor:
-    """Codes int64 [images, N] by the published loop: padded prompts, whole sequences, logits of the whole vocabulary."""
+def plain_drawing(
+    backbone: ShowO, images: int, sampling: Sampling, randomness: maskgit.Randomness | None = None
+) -> Tensor:
+    """Codes int64 [images, N] by the published loop: padded prompts, whole sequences, logits of the whole vocabulary.
+
+    randomness  a number for each code of each place from one generator, as published, unless given
+    """
     model, ids, sequences = backbone.language_model, backbone.vocabulary, backbone.sequences
     nobody, N = ConceptBank.empty(model.width).to(backbone.device), backbone.config.num_vq_tokens
     text = sequences.drawing_text(sequences.text((PROMPT,)))
     prompts_BT = torch.tensor([text] * images + [sequences.drawing_text([])] * images, device=backbone.device)
 
     def logits_of(codes_BN: Tensor) -> Tensor:
-        codes_BN = (codes_BN + ids.code_offset).masked_fill(codes_BN == maskgit.HIDDEN, ids.mask).repeat(2, 1)
+        hidden_BN = codes_BN == maskgit.HIDDEN
+        codes_BN = (codes_BN + ids.code_offset).masked_fill(hidden_BN, ids.mask).repeat(2, 1)
         soi_B1, eoi_B1 = (codes_BN.new_full((2 * images, 1), number) for number in (ids.soi, ids.eoi))
         ids_BT = torch.cat([prompts_BT, soi_B1, codes_BN, eoi_B1], dim=1)
         none_BS = ids_BT.new_zeros(2 * images, 1)
@@ -76,8 +82,8 @@ def plain_drawing(backbone: ShowO, images: int, sampling: Sampling) -> Tensor:
         logits_BTV = logits_BTV.view(*ids_BT.shape, -1)
         conditional, unconditional = logits_BTV.chunk(2)
         guided = (1 + sampling.guidance) * conditional - sampling.guidance * unconditional
-        return guided[:, -(N + 1) : -1, ids.code_offset : ids.mask]
+        return guided[:, -(N + 1) : -1, ids.code_offset : ids.mask][hidden_BN]
 
     start_BN = torch.full((images, N), maskgit.HIDDEN, device=backbone.device)
-    generators = [Generator(backbone.device).manual_seed(seed) for seed in range(images)]
-    return maskgit.decode(logits_of, start_BN, sampling.steps, sampling.temperature, generators)[0]
+    randomness = randomness or Generator(backbone.device).manual_seed(0)
+    return maskgit.decode(logits_of, start_BN, sampling.steps, sampling.temperature, randomness)[0]

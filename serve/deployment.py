@@ -187,6 +187,9 @@ def application(config: ServeConfig) -> serve.Application:
                 "target_ongoing_requests": models.busy or config.working,
                 "upscale_delay_s": models.grow_after,
                 "downscale_delay_s": models.shrink_after,
+                # Ray's own 10 and 30 s would answer to what was before `grow_after` began.
+                "metrics_interval_s": min(10.0, models.grow_after / 2),
+                "look_back_period_s": min(30.0, models.grow_after),
             }
         }
     full = {"status_code": 429, "retry_after_s": 2}

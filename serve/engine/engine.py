@@ -1,13 +1,13 @@
-"""The engine: one thread that owns the model and gives it to drawings and answers in turn.
+"""The engine: a model that draws and answers at the same time, each task in a thread of its own.
 
     engine = Engine(ShowOStepper(backbone), load)      # load: a reference to its ConceptBundle
     engine.start()
     handle = engine.submit(Ask(user="ada", turns=(Turn(question),), concepts=(reference,)))
     for event in handle.events(): ...
 
-A tick gives one of the two tasks its turn, the one that has used less of the model's time; its requests advance by one step
-in one pass, new ones join and finished ones leave between passes. Requests are refused at the door when they can be: the
-prompt is tokenized, concepts are loaded and room is looked for in the thread that submits.
+A turn of a task advances its requests by one step in one pass; new ones join and finished ones leave between passes. No task waits
+for the other's passes: the system divides the processor between their threads, a GPU takes their work as it comes. Requests are
+refused at the door when they can be: the prompt is tokenized, concepts are loaded and room is looked for in the thread that submits.
 """
 
 import logging
@@ -18,6 +18,7 @@ from collections.abc import Callable, Hashable
 
 from serve.engine.answering import Answering
 from serve.engine.asked import Ask, Asked, Draw, learned_rows
+from serve.engine.cores import Cores
 from serve.engine.counters import Counters
 from serve.engine.drawing import Drawing
 from serve.engine.events import Accepted, Event, Handle
@@ -56,8 +57,8 @@ class Engine:
         self._wake = threading.Condition()
         self._accepting = True
         self._closing = False
-        self._thread: threading.Thread | None = None
-        self._forgets: list[Callable[[Hashable], bool]] = []
+        self._threads: list[threading.Thread] = []
+        self._cores = Cores(stepper.device)
         self._photos = Photos(stepper, self.settings.photos, self.counters, self.shelf.__contains__)
         drawing = Drawing(stepper, self._photos, self.counters.drawing)
         answering = Answering(stepper, self._photos, self.counters.answering, clock)
@@ -68,8 +69,8 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether its thread runs."""
-        return self._thread is not None and self._thread.is_alive()
+        """Whether its threads run."""
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     @property
     def accepting(self) -> bool:
@@ -77,14 +78,15 @@ class Engine:
         return self._accepting
 
     def start(self) -> None:
-        """Begin to serve, in a thread of its own. Raises ConfigError when it has begun before."""
-        if self._thread is not None:
+        """Begin to serve, in threads of its own. Raises ConfigError when it has begun before."""
+        if self._threads:
             raise ConfigError("this engine was started before: make a new one")
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._run, args=(lane,), daemon=True) for lane in self._lanes]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, asked: Asked, on_event: Callable[[Event], None] | None = None) -> Handle:
-        """Take a request; its events go to `on_event`, in the engine's thread, or to the handle.
+        """Take a request; its events go to `on_event`, in a thread of the engine, or to the handle.
 
         Raises RequestError, ConceptError or StorageError for a request that cannot be served, Busy for want of room.
         """
@@ -120,9 +122,6 @@ class Engine:
                 raise
             lane.counters.submitted += 1
             handle.tell(Accepted(len(lane.line)))
-            if not lane.busy:
-                # A task that was away has saved no time up.
-                lane.spent = max([lane.spent, *(other.spent for other in self._lanes if other.busy)])
             lane.line.push(job)
             self._wake.notify_all()
         return handle
@@ -140,31 +139,14 @@ class Engine:
     def forget(self, which: Callable[[Hashable], bool]) -> None:
         """Drop the concepts whose references `which` picks, and what is kept of pictures that were asked about with them.
 
-        Requests that use them finish. Pictures are the engine's thread's: it drops them before its next tick.
+        Requests that use them finish.
         """
         self.shelf.forget(which)
-        with self._wake:
-            self._forgets.append(which)
-            self._wake.notify_all()
+        self._photos.forget(which)
 
     def tick(self) -> bool:
-        """One turn of one task; False when there was nothing to do. For who does not `start` the engine."""
-        while self._forgets:
-            self._photos.forget(self._forgets.pop(0))
-        for lane in self._lanes:
-            lane.sweep()
-        busy = [lane for lane in self._lanes if lane.busy]
-        if not busy:
-            return False
-        lane = min(busy, key=lambda lane: lane.spent)
-        try:
-            lane.turn()
-        except Exception as error:  # the model's, of a pass: those who shared it end, the engine goes on
-            log.exception("a pass failed")
-            self.counters.broken_ticks += 1
-            lane.abort(ServeError(f"the model failed ({type(error).__name__}: {error}): try again"))
-        self.counters.prefix_hits, self.counters.prefix_misses = self.stepper.prefix_reads
-        return True
+        """A turn of each task; False when there was nothing to do. For who does not `start` the engine."""
+        return any([self._turn(lane) for lane in self._lanes])
 
     def drain(self, seconds: float = math.inf) -> bool:
         """Take no more requests and finish those there are; False when that takes longer."""
@@ -185,28 +167,46 @@ class Engine:
         with self._wake:
             self._closing = True
             self._wake.notify_all()
-        if self._thread is not None:
-            self._thread.join(seconds)
-        else:
+        for thread in self._threads:
+            thread.join(seconds)
+        if not self._threads:
             self._end()
 
-    def _run(self) -> None:
+    def _run(self, lane: Lane) -> None:
         try:
-            while self._wait():
-                self.tick()
-        finally:  # should the engine itself be broken, nobody waits for ever
+            while self._wait(lane):
+                self._cores.share(sum(each.busy for each in self._lanes))
+                self._turn(lane)
+        finally:  # should one lane itself be broken, nobody waits for ever
             self._accepting = False
-            self._end()
+            with self._wake:
+                self._closing = True
+                self._wake.notify_all()
+            self._end(lane)
 
-    def _wait(self) -> bool:
+    def _wait(self, lane: Lane) -> bool:
         """Until there is work; False when the engine is to end."""
         with self._wake:
-            while not self._closing and not self._forgets and not any(lane.busy for lane in self._lanes):
+            while not self._closing and not lane.busy:
                 self._wake.wait()
             return not self._closing
 
-    def _end(self) -> None:
-        for lane in self._lanes:
+    def _turn(self, lane: Lane) -> bool:
+        """One pass of a lane; False when it had nothing to do."""
+        lane.sweep()
+        if not lane.busy:
+            return False
+        try:
+            lane.turn()
+        except Exception as error:  # the model's, of a pass: those who shared it end, the engine goes on
+            log.exception("a pass failed")
+            self.counters.broken_ticks += 1
+            lane.abort(ServeError(f"the model failed ({type(error).__name__}: {error}): try again"))
+        self.counters.prefix_hits, self.counters.prefix_misses = self.stepper.prefix_reads
+        return True
+
+    def _end(self, *lanes: Lane) -> None:
+        for lane in lanes or self._lanes:
             lane.clear(Cancelled("the server is stopping: ask again"))
         self._photos.clear()
 

@@ -33,10 +33,7 @@ class Task(Protocol):
 
 
 class Lane:
-    """At most `limit` requests under way, and no more than a tick of about `tick_seconds` can advance.
-
-    `spent` are the seconds of the model that it has used, by which the engine divides time. `lock` guards the line.
-    """
+    """At most `limit` requests under way, and no more than a tick of about `tick_seconds` can advance. `lock` guards the line."""
 
     def __init__(
         self,
@@ -51,7 +48,6 @@ class Lane:
         self.counters = counters
         self.line = FairLine()
         self.open: list[Job] = []
-        self.spent = 0.0
         self._limit = limit
         self._tick_seconds = tick_seconds
         self._clock = clock
@@ -91,9 +87,7 @@ class Lane:
             self._advance()
         finally:
             self._tidy()
-            seconds = self._clock() - started
-            self.spent += seconds
-            self.counters.busy_seconds += seconds
+            self.counters.busy_seconds += self._clock() - started
 
     def abort(self, error: UniCTokensError) -> None:
         """End all requests under way."""

@@ -1,5 +1,6 @@
 """Work left out changes nothing: losses and gradients equal those of every place, every layer and every logit."""
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -228,3 +229,13 @@ def test_a_prefix_larger_than_the_cache_is_given_but_not_kept() -> None:
     cache = PrefixCache(device_bytes=8)
     assert torch.equal(cache.get(b"a", lambda: torch.ones(10)), torch.ones(10))
     assert len(cache) == 0 and cache.held == (0, 0)
+
+
+def test_a_copied_cache_begins_empty_with_the_same_bytes() -> None:
+    cache = PrefixCache(device_bytes=40, host_bytes=80)
+    cache.get(b"a", lambda: torch.ones(10))
+    copied = pickle.loads(pickle.dumps(cache))
+    assert len(copied) == 0 and copied.held == (0, 0)
+    for name in (b"a", b"b", b"c", b"d"):
+        copied.get(name, lambda: torch.ones(10))
+    assert len(copied) == 3 and len(cache) == 1

@@ -123,7 +123,7 @@ def test_text_read_once_gives_the_logits_of_full_passes(
     text = backbone.tokenize(join("A photo of ", subject(layout), "."))
     N = backbone.config.num_vq_tokens
     task = DrawingTask(backbone.language_model, backbone.sequences, N, bank)
-    drawing = task.run([text], [(0,)], Sampling(steps=1, guidance=0.0), [Generator().manual_seed(4)])[0]
+    drawing = task.run([text], [(0,)], Sampling(steps=1, guidance=0.0), Generator().manual_seed(4))[0]
     ids_BT = torch.tensor([backbone.sequences.drawing(text, [ids.mask] * N)])
     x_BTD = backbone.language_model.embed(ids_BT, bank, torch.zeros(1, 1, dtype=torch.long))
     h_BTD = backbone.language_model.hidden(x_BTD, drawing_mask(ids_BT, ids.pad, ids.soi, ids.eoi))

@@ -44,7 +44,10 @@ def test_the_plain_step_and_ours_learn_the_same_rows(asked: int, drawn: int) -> 
 def test_plain_drawing_and_answering_give_the_same_as_ours(tiny_backbone: ShowO) -> None:
     nobody, sampling = ConceptBank.empty(tiny_backbone.info.width), Sampling(steps=4, guidance=2.0)
     drawn = tiny_backbone.generate([GenerationRequest((PROMPT,), seed, ()) for seed in range(2)], nobody, sampling)
-    assert torch.equal(plain_drawing(tiny_backbone, 2, sampling), torch.stack([one.codes_N for one in drawn]))
+    generators = [torch.Generator().manual_seed(seed) for seed in range(2)]
+    plain_BN = plain_drawing(tiny_backbone, 2, sampling, generators)
+    assert torch.equal(plain_BN, torch.stack([one.codes_N for one in drawn]))
+    assert plain_drawing(tiny_backbone, 2, sampling).shape == plain_BN.shape
     prefix = tiny_backbone.sequences.image_prefix(list(range(301, 317)))
     assert len(plain_answer(tiny_backbone, prefix, [1, 2, 3], 5)) == 5
 

@@ -1,4 +1,4 @@
-"""The stories of `test_chaos` and `test_chaos_bucket`, each told in a process that has not met Ray yet.
+"""The stories of `test_chaos`, `test_chaos_bucket` and `test_chaos_endpoint`, each told in a process that has not met Ray yet.
 
 Ray reads once per process whether its clusters want a token, and a simulated cluster is not the one of the other tests.
 """
@@ -20,8 +20,8 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("story", ["test_chaos.py", "test_chaos_bucket.py"])
-def test_the_job_outlives_it(story: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("story", ["test_chaos.py", "test_chaos_bucket.py", "test_chaos_endpoint.py"])
+def test_it_outlives_it(story: str, tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "_MLFLOW_SERVER_"))}
     command = [sys.executable, "-m", "pytest", "-m", "chaos", str(HERE / story), "--basetemp", str(tmp_path / "story")]
     told = subprocess.run(command, cwd=HERE.parents[1], env=clean, capture_output=True, text=True, check=False)

@@ -10,6 +10,10 @@ B, N, C = 3, 16, 11
 
 
 def logits_of(codes_BN: Tensor) -> Tensor:
+    return all_logits_of(codes_BN)[codes_BN == maskgit.HIDDEN]
+
+
+def all_logits_of(codes_BN: Tensor) -> Tensor:
     """A model that prefers code (place mod C) and looks at what is already there."""
     places = torch.arange(N) % C
     favourite_NC = torch.nn.functional.one_hot(places, C).float()
@@ -20,8 +24,12 @@ def hidden(rows: int = B) -> Tensor:
     return torch.full((rows, N), maskgit.HIDDEN)
 
 
+def generator(seed: int) -> Generator:
+    return Generator().manual_seed(seed)
+
+
 def generators(*seeds: int) -> list[Generator]:
-    return [Generator().manual_seed(seed) for seed in seeds]
+    return [generator(seed) for seed in seeds]
 
 
 def test_schedule_matches_published_numbers() -> None:
@@ -37,7 +45,7 @@ def test_temperature_falls_cumulatively() -> None:
 
 
 def test_every_code_is_decided_at_the_end() -> None:
-    codes_BN, _ = maskgit.decode(logits_of, hidden(), 5, 1.0, generators(1))
+    codes_BN, _ = maskgit.decode(logits_of, hidden(), 5, 1.0, generator(1))
     assert codes_BN.shape == (B, N)
     assert bool(((codes_BN >= 0) & (codes_BN < C)).all())
 
@@ -45,7 +53,7 @@ def test_every_code_is_decided_at_the_end() -> None:
 def test_known_codes_stay() -> None:
     start_BN = hidden()
     start_BN[:, ::2] = 7
-    codes_BN, _ = maskgit.decode(logits_of, start_BN, 6, 1.0, generators(1))
+    codes_BN, _ = maskgit.decode(logits_of, start_BN, 6, 1.0, generator(1))
     assert bool((codes_BN[:, ::2] == 7).all())
     assert bool((codes_BN[:, 1::2] != maskgit.HIDDEN).all())
 
@@ -57,8 +65,24 @@ def test_own_generators_make_rows_independent_of_neighbours() -> None:
         assert torch.equal(together[row], alone[0])
 
 
+def test_codes_of_a_row_come_as_often_as_their_probabilities_say() -> None:
+    probs_C = torch.tensor([0.0, 0.5, 0.0, 0.2, 0.3, 0.0])
+    hidden_BN = torch.ones(1, 20_000, dtype=torch.bool)
+    drawn_M = maskgit.draw_codes(probs_C.expand(20_000, -1), hidden_BN, generators(0))
+    shares_C = torch.bincount(drawn_M, minlength=6) / 20_000
+    assert torch.allclose(shares_C, probs_C, atol=0.015) and not bool(shares_C[probs_C == 0.0].any())
+
+
+def test_one_generator_draws_as_if_every_place_were_hidden() -> None:
+    """The published code samples known places too; what it takes for hidden ones must not depend on how many these are."""
+    probs_BNC, hidden_BN = torch.rand(B, N, C, generator=generator(0)), torch.rand(B, N, generator=generator(1)) < 0.5
+    published_P = torch.multinomial(probs_BNC.view(-1, C), 1, generator=generator(2))[:, 0]
+    drawn_M = maskgit.draw_codes(probs_BNC[hidden_BN], hidden_BN, generator(2))
+    assert torch.equal(drawn_M, published_P[hidden_BN.flatten()])
+
+
 def test_trace_keeps_sampled_codes_of_asked_steps() -> None:
-    codes_BN, trace = maskgit.decode(logits_of, hidden(), 6, 1.0, generators(3), trace=(2, 6))
+    codes_BN, trace = maskgit.decode(logits_of, hidden(), 6, 1.0, generator(3), trace=(2, 6))
     assert sorted(trace) == [2, 6]
     assert torch.equal(trace[6], codes_BN)
     assert not bool((trace[2] == maskgit.HIDDEN).any())
@@ -66,7 +90,7 @@ def test_trace_keeps_sampled_codes_of_asked_steps() -> None:
 
 def test_least_confident_hides_the_least_probable_without_noise() -> None:
     probs_BN = torch.tensor([[0.9, 0.1, 0.5, 0.2]])
-    hide_BN = maskgit.least_confident(probs_BN, torch.tensor([[2]]), 0.0, generators(0))
+    hide_BN = maskgit.least_confident(probs_BN, torch.tensor([[2]]), 0.0, generator(0))
     assert hide_BN.tolist() == [[False, True, False, True]]
 
 

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Endpoint:
     bo: Concept
     stamp: BackboneStamp
     ray: Any
-    sessions: str
+    sessions: str = ""
 
     def working(self, title: str) -> list[int]:
         """Process ids of this Ray's workers that do something of that name."""
@@ -77,7 +77,7 @@ class Endpoint:
 
 @contextmanager
 def endpoint_on_ray(mini: ShowO, home: Path, teaching: Teaching) -> Iterator[Endpoint]:
-    """Two replicas of the model with short queues, and a teacher; whoever enters ends whatever Ray this process is connected to."""
+    """Two replicas of the model and a teacher on a Ray of this process; whoever enters ends whatever Ray it is connected to."""
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -94,6 +94,22 @@ def endpoint_on_ray(mini: ShowO, home: Path, teaching: Teaching) -> Iterator[End
         object_store_memory=100 * 2**20,
         _temp_dir=sessions,
     )
+    try:
+        with endpoint_here(mini, home, Models(fewest=2, most=2, cpus=0.5), Doors(open=24, waiting=4), teaching) as made:
+            yield replace(made, sessions=sessions)
+    finally:
+        ray.shutdown()
+        shutil.rmtree(sessions, ignore_errors=True)
+
+
+@contextmanager
+def endpoint_here(
+    mini: ShowO, home: Path, models: Models, doors: Doors, teaching: Teaching | None = None, proxies: str = "EveryNode"
+) -> Iterator[Endpoint]:
+    """An endpoint with short queues on the Ray that this process is connected to."""
+    import ray
+    from ray import serve
+
     from serve import deployment
 
     folder, stamp = Folder(home), BackboneStamp.of(mini.info)
@@ -110,20 +126,19 @@ def endpoint_on_ray(mini: ShowO, home: Path, teaching: Teaching) -> Iterator[End
     config = ServeConfig(
         folder=str(folder.root),
         teaching=teaching,
-        models=Models(fewest=2, most=2, cpus=0.5),
-        doors=Doors(open=24, waiting=4),
+        models=models,
+        doors=doors,
         http=Http(port=port),
         engine=EngineSettings(canvases=2, waiting=4, waiting_of_user=4),
         limits=Limits(concurrent=200),
     )
     try:
+        serve.start(proxy_location=proxies, http_options={"host": config.http.host, "port": port})
         deployment.start(config)
-        yield Endpoint(config, users, text, bo, stamp, ray, sessions)
+        yield Endpoint(config, users, text, bo, stamp, ray)
     finally:
         deployment.stop()
-        ray.shutdown()
         users.keys.database.close()
-        shutil.rmtree(sessions, ignore_errors=True)
 
 
 def until(what: Callable[[], bool], seconds: float = PATIENCE) -> None:

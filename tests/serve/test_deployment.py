@@ -281,3 +281,29 @@ def test_an_update_fails_no_request(endpoint: Endpoint) -> None:
         assert set(drawn.result()) == {200} and all(end == {} for end in followed.result())
         assert min(said.result()) == 1 and max(said.result()) > 1
     until(lambda: not set(before) & set(endpoint.replicas()))
+
+
+def test_replicas_come_with_requests_and_go_without(endpoint: Endpoint) -> None:
+    from serve import deployment
+
+    models = replace(endpoint.config.models, fewest=1, most=2, busy=1.0, grow_after=1.0, shrink_after=2.0)
+    deployment.start(replace(endpoint.config, models=models))
+    until(lambda: len(endpoint.replicas()) == 1)
+    over, seen = threading.Event(), []
+
+    def use() -> None:
+        with endpoint.http() as http:
+            while not over.is_set():
+                seen.append(draw(http, 16, 1).status_code)
+
+    with ThreadPoolExecutor(4) as crowd:
+        users = [crowd.submit(use) for _ in range(4)]
+        try:
+            until(lambda: len(endpoint.replicas()) == 2)
+            until(lambda: all(each["done"] for each in endpoint.numbers()))
+        finally:
+            over.set()
+        for user in users:
+            user.result()
+        until(lambda: len(endpoint.replicas()) == 1)
+    assert set(seen) == {200}

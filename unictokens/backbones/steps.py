@@ -57,7 +57,8 @@ class Speech:
 
 
 class Stepper(Protocol):
-    """A model that draws and answers in steps. One thread uses it; only `drawing_ids` and `question_ids` may be called from any."""
+    """A model that draws and answers in steps. One thread opens and draws canvases, one (the same or another) opens, goes on with and
+    closes speeches; everything else may be called from any."""
 
     @property
     def info(self) -> BackboneInfo: ...

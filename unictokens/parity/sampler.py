@@ -102,9 +102,9 @@ def _draw(vectors: Vectors, key: str, backbone: ShowO, trace: tuple[int, ...] = 
     ids_BT = vectors.get(f"{key.split('.')[0]}.input_ids")
     task = DrawingTask(backbone.language_model, backbone.sequences, backbone.config.num_vq_tokens, _bank(backbone))
     sampling = Sampling(steps=int(_number(key, "T")), guidance=_number(key, "gs"), trace=trace)
-    generators = [Generator().manual_seed(int(_number(key, "seed")))]
+    generator = Generator().manual_seed(int(_number(key, "seed")))
     concepts: list[tuple[int, ...]] = [()] * len(ids_BT)
-    drawings = task.run(_texts(ids_BT, backbone), concepts, sampling, generators, _states(ids_BT, backbone))
+    drawings = task.run(_texts(ids_BT, backbone), concepts, sampling, generator, _states(ids_BT, backbone))
     return torch.stack([drawing.codes_N for drawing in drawings]), {
         step: torch.stack([drawing.trace[step] for drawing in drawings]) for step in trace
     }
@@ -229,9 +229,9 @@ def _schedules(vectors: Vectors) -> list[Check]:
             made = maskgit.temperatures(1.0, int(cooling.group(1)))
             checks.append(vectors.close(key, torch.tensor(made, dtype=torch.float64)))
         if key.startswith("topk.masking_"):
-            generators = [Generator().manual_seed(int(_number(key, "seed")))]
+            generator = Generator().manual_seed(int(_number(key, "seed")))
             counts_B1 = vectors.get("topk.mask_len").long()
-            hide_BN = maskgit.least_confident(vectors.get("topk.probs"), counts_B1, _number(key, "T"), generators)
+            hide_BN = maskgit.least_confident(vectors.get("topk.probs"), counts_B1, _number(key, "T"), generator)
             checks.append(vectors.exact(key, hide_BN))
     return checks
 

@@ -3,9 +3,9 @@
 Each step samples every hidden code, keeps the most confident and hides the rest again. Pure functions over codes: what the
 model is, only `logits_of` knows. A hidden code is HIDDEN (-1).
 
-Random numbers per step: one multinomial over all [B * N] places, then one uniform [B, N]. One generator for all rows
-draws them in this order (the published code); one generator per row makes a row independent of its neighbours, and
-equals the former for a batch of one.
+Random numbers per step, where each row has a generator of its own: two uniform numbers per place, [N] and [N], one to choose a
+code, one to choose what stays; a row does not depend on its neighbours. One generator for all rows draws as the published
+code does: one multinomial over all [B * N] places, which takes a number per code, then one uniform [B, N].
 """
 
 import math
@@ -17,6 +17,9 @@ from torch import Generator, Tensor
 
 HIDDEN = -1
 TINY = 1e-20
+
+Randomness = Generator | Sequence[Generator]
+"""One generator for all rows, in the published order, or one per row."""
 
 
 def keep_hidden(step: int, steps: int, codes: int) -> int:
@@ -49,32 +52,34 @@ def temperatures(start: float, steps: int) -> list[float]:
     return found
 
 
-def draw_codes(probs_BNC: Tensor, generators: Sequence[Generator]) -> Tensor:
-    """One code per place, int64 [B, N], from probabilities float32 [B, N, C]."""
-    B, N, C = probs_BNC.shape
-    if len(generators) == 1:
-        return torch.multinomial(probs_BNC.reshape(B * N, C), 1, generator=generators[0]).view(B, N)
-    drawn = [torch.multinomial(probs_BNC[row], 1, generator=generators[row])[:, 0] for row in range(B)]
-    return torch.stack(drawn)
+def draw_codes(probs_MC: Tensor, hidden_BN: Tensor, randomness: Randomness) -> Tensor:
+    """A code for each hidden place, int64 [M], from its probabilities float32 [M, C]; hidden_BN bool [B, N] has M places."""
+    if isinstance(randomness, Generator):
+        every_PC = probs_MC.new_ones(hidden_BN.numel(), probs_MC.shape[1])
+        every_PC[hidden_BN.flatten()] = probs_MC
+        return torch.multinomial(every_PC, 1, generator=randomness)[:, 0][hidden_BN.flatten()]
+    uniform_M1 = draw_uniform(hidden_BN.shape, randomness, probs_MC.device)[hidden_BN][:, None]
+    sums_MC = probs_MC.cumsum(dim=-1)
+    whole_M1 = sums_MC[:, -1:]
+    # Rounding may lift the product to the whole sum, which no code reaches beyond.
+    aim_M1 = torch.minimum(uniform_M1 * whole_M1, whole_M1.nextafter(torch.zeros_like(whole_M1)))
+    return torch.searchsorted(sums_MC, aim_M1, right=True)[:, 0]
 
 
-def draw_uniform(shape: tuple[int, int], generators: Sequence[Generator], device: torch.device) -> Tensor:
+def draw_uniform(shape: Sequence[int], randomness: Randomness, device: torch.device) -> Tensor:
     """Uniform numbers in [0, 1), float32 [B, N]."""
-    if len(generators) == 1:
-        return torch.rand(shape, generator=generators[0], device=device)
-    return torch.stack([torch.rand(shape[1], generator=generator, device=device) for generator in generators])
+    if isinstance(randomness, Generator):
+        return torch.rand(*shape, generator=randomness, device=device)
+    return torch.stack([torch.rand(shape[1], generator=generator, device=device) for generator in randomness])
 
 
-def least_confident(
-    probs_BN: Tensor, counts_B1: Tensor, temperature: float | Tensor, generators: Sequence[Generator]
-) -> Tensor:
+def least_confident(probs_BN: Tensor, counts_B1: Tensor, temperature: float | Tensor, randomness: Randomness) -> Tensor:
     """The `counts_B1` (int64 [B, 1]) least confident places of each row, bool [B, N].
 
     Confidence is log probability (float32 [B, N]) plus Gumbel noise scaled by `temperature`, one for all rows or
     float32 [B, 1]; ties at the cut are kept.
     """
-    B, N = probs_BN.shape
-    uniform_BN = draw_uniform((B, N), generators, probs_BN.device)
+    uniform_BN = draw_uniform(probs_BN.shape, randomness, probs_BN.device)
     gumbel_BN = -_log(-_log(uniform_BN))
     confidence_BN = _log(probs_BN) + temperature * gumbel_BN
     ordered_BN = confidence_BN.sort(dim=1).values
@@ -100,25 +105,26 @@ class Schedule:
 
 
 def advance(
-    probs_BNC: Tensor,
+    probs_MC: Tensor,
     current_BN: Tensor,
     hide_B1: Tensor,
     noise: float | Tensor,
-    generators: Sequence[Generator],
+    randomness: Randomness,
 ) -> tuple[Tensor, Tensor]:
     """One step of rows that may be at different steps: (sampled codes int64 [B, N], those of them to hide bool [B, N]).
 
-    probs_BNC   float32 [B, N, C] for the state current_BN (int64 [B, N], HIDDEN where unknown)
+    probs_MC    float32 [M, C] of the M places that are HIDDEN in current_BN (int64 [B, N]), row after row
     hide_B1     int64 [B, 1], the schedule's number; at least one place is hidden again and at most all but one
     noise       the schedule's temperature, one for all rows or float32 [B, 1]
     """
     hidden_BN = current_BN == HIDDEN
-    sampled_BN = draw_codes(probs_BNC, generators).where(hidden_BN, current_BN)
-    chosen_BN = probs_BNC.gather(2, sampled_BN[:, :, None])[:, :, 0]
-    chosen_BN = chosen_BN.where(hidden_BN, torch.finfo(chosen_BN.dtype).max)
+    drawn_M = draw_codes(probs_MC, hidden_BN, randomness)
+    sampled_BN = current_BN.masked_scatter(hidden_BN, drawn_M)
+    known_BN = probs_MC.new_full(current_BN.shape, torch.finfo(probs_MC.dtype).max)
+    chosen_BN = known_BN.masked_scatter(hidden_BN, probs_MC.gather(1, drawn_M[:, None]))
     # At least one place is hidden again, even after the last step, where it is of no consequence.
     counts_B1 = torch.minimum(hidden_BN.sum(1, keepdim=True) - 1, hide_B1).clamp(min=1)
-    return sampled_BN, least_confident(chosen_BN, counts_B1, noise, generators)
+    return sampled_BN, least_confident(chosen_BN, counts_B1, noise, randomness)
 
 
 def decode(
@@ -126,13 +132,13 @@ def decode(
     start_BN: Tensor,
     steps: int,
     temperature: float,
-    generators: Sequence[Generator],
+    randomness: Randomness,
     trace: Sequence[int] = (),
 ) -> tuple[Tensor, dict[int, Tensor]]:
     """Decode `start_BN` (int64 [B, N], HIDDEN where unknown) to codes int64 [B, N].
 
-    logits_of      codes int64 [B, N] with HIDDEN places to logits float32 [B, N, C]; guidance is its business
-    generators     one for all rows, or one per row
+    logits_of      codes int64 [B, N] to logits float32 [M, C] of the M places that are HIDDEN in them, row after row;
+                   guidance is its business
     trace          1-based steps whose sampled codes, before hiding again, are returned by step
 
     Known codes of `start_BN` stay as they are (inpainting); the schedule counts all N places, as published.
@@ -142,9 +148,9 @@ def decode(
     traced: dict[int, Tensor] = {}
     schedule = Schedule.of(steps, temperature, N)
     for step, (hide, noise) in enumerate(zip(schedule.hide, schedule.noise, strict=True)):
-        probs_BNC = logits_of(current_BN).softmax(dim=-1)
+        probs_MC = logits_of(current_BN).softmax(dim=-1)
         hide_B1 = torch.full((B, 1), hide, device=start_BN.device)
-        sampled_BN, hidden_BN = advance(probs_BNC, current_BN, hide_B1, noise, generators)
+        sampled_BN, hidden_BN = advance(probs_MC, current_BN, hide_B1, noise, randomness)
         if step + 1 in trace:
             traced[step + 1] = sampled_BN
         current_BN = sampled_BN.masked_fill(hidden_BN, HIDDEN)

@@ -1,7 +1,7 @@
 """What the engine promises about turns, ends and room, with a model that only counts."""
 
 import threading
-import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,11 +9,12 @@ import torch
 from fake_stepper import FakeClock, FakeStepper, FakeStore, ask, draw
 
 from serve.engine.asked import Draw
+from serve.engine.cores import Cores
 from serve.engine.engine import Engine
 from serve.engine.events import Accepted, Answer, Done, Drawn, Event, Failed, Handle, Partial, Piece
 from serve.engine.settings import EngineSettings
 from unictokens.backbones.base import Decoding, Sampling
-from unictokens.backbones.steps import Speech
+from unictokens.backbones.steps import Canvas, Speech
 from unictokens.errors import Busy, Cancelled, ConfigError, RequestError, ServeError, TimedOut
 
 
@@ -59,9 +60,7 @@ def test_new_requests_join_the_next_pass_whatever_step_others_are_at(stepper: Fa
     assert engine.counters.drawing.width.mean == 6 / 4
 
 
-def test_the_two_tasks_share_the_models_time(stepper: FakeStepper) -> None:
-    """Drawings here take as long for one step as answers do, so that each gets every second pass."""
-    stepper.seconds = 0.1
+def test_each_task_has_a_turn_in_every_tick(stepper: FakeStepper) -> None:
     engine = engine_of(stepper)
     engine.submit(draw(steps=10))
     for _ in range(4):
@@ -82,6 +81,39 @@ def test_an_answer_begins_at_the_next_tick_beside_endless_drawings(stepper: Fake
     handle = engine.submit(ask())
     engine.tick()
     assert Piece("0.") in events_so_far(handle)
+
+
+def test_neither_task_waits_for_a_pass_of_the_other() -> None:
+    class Stuck(FakeStepper):
+        def draw(self, canvases: Sequence[Canvas]) -> None:
+            begun.set()
+            assert goes_on.wait(30.0)
+            super().draw(canvases)
+
+    begun, goes_on = threading.Event(), threading.Event()
+    engine = Engine(Stuck(), FakeStore())
+    engine.start()
+    drawn = engine.submit(draw(picture_CHW=torch.rand(3, 8, 8), redraw_N=torch.ones(4, dtype=torch.bool)))
+    assert begun.wait(30.0)
+    assert isinstance(engine.submit(ask(picture_CHW=torch.rand(3, 8, 8))).result(30.0), Answer)
+    engine.forget(lambda reference: True)
+    goes_on.set()
+    assert isinstance(drawn.result(30.0), Drawn)
+    engine.close()
+
+
+def test_lanes_that_work_at_once_divide_the_threads() -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(6)
+        cores, seen = Cores(torch.device("cpu")), []
+        for working in (1, 2, 0, 9):
+            cores.share(working)
+            seen.append(torch.get_num_threads())
+        Cores(torch.device("cuda")).share(2)
+        assert [*seen, torch.get_num_threads()] == [6, 3, 6, 1, 1]
+    finally:
+        torch.set_num_threads(threads)
 
 
 def events_so_far(handle: Handle) -> list[Event]:
@@ -257,10 +289,7 @@ def test_an_engine_without_work_forgets_at_once(stepper: FakeStepper) -> None:
     engine.start()
     engine.submit(ask(concepts=("bo",), picture_CHW=torch.rand(3, 8, 8))).result(10.0)
     engine.forget(lambda reference: reference == "bo")
-    end = time.monotonic() + 10.0
-    while not stepper.forgotten:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    assert stepper.forgotten == 1
     engine.close()
 
 

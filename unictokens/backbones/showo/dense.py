@@ -43,6 +43,14 @@ def through_layers(model: LanguageModel, x_RTD: Tensor, positions_RT: Tensor, at
     return phi.final_layernorm(x_MD).view(R, T, -1)
 
 
+def frozen_logits(model: LanguageModel, h_MD: Tensor, first: int, last: int) -> Tensor:
+    """Logits float32 [M, last - first] of the frozen ids first..last-1 for hidden states [M, D]; few take the way of many."""
+    M = len(h_MD)
+    if M < LEAST_ROWS:
+        h_MD = functional.pad(h_MD, (0, 0, 0, LEAST_ROWS - M))
+    return model.frozen_logits(h_MD, first, last)[:M]
+
+
 def look(q_RHTE: Tensor, k_RHSE: Tensor, v_RHSE: Tensor, mask: Tensor) -> Tensor:
     """Attention under a bool mask [R or 1, 1, T or 1, S]."""
     return functional.scaled_dot_product_attention(q_RHTE, k_RHSE, v_RHSE, attn_mask=mask)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional
 
 from unictokens.backbones.base import Drawing, Sampling
 from unictokens.backbones.showo.attention import drawing_mask
 from unictokens.backbones.showo.batch import concept_table, trim
-from unictokens.backbones.showo.dense import through_layers
+from unictokens.backbones.showo.dense import frozen_logits, through_layers
 from unictokens.backbones.showo.language_model import KeyValues, LanguageModel
 from unictokens.backbones.showo.sequence import Sequences
 from unictokens.concepts.bank import ConceptBank
@@ -35,12 +35,12 @@ class DrawingTask:
         texts: Sequence[Sequence[int]],
         concepts: Sequence[tuple[int, ...]],
         sampling: Sampling,
-        generators: Sequence[Generator],
+        randomness: maskgit.Randomness,
         start_BN: Tensor | None = None,
     ) -> list[Drawing]:
         """One drawing per text (ids without special ids).
 
-        generators  one per text, or one for all, which then draws in the published order
+        randomness  a generator per text, or one for all, which then draws in the published order
         start_BN    int64 [B, N] codes to keep, HIDDEN (-1) where to draw (inpainting); everything is drawn without it
 
         logits = (1 + guidance) * conditional - guidance * unconditional (Show-o section 3.5).
@@ -60,11 +60,11 @@ class DrawingTask:
         def logits_of(codes_BN: Tensor) -> Tensor:
             if not guided:
                 return reader.code_logits(codes_BN)
-            conditional_BNC, unconditional_BNC = reader.code_logits(torch.cat([codes_BN, codes_BN])).chunk(2)
-            return (1.0 + guidance) * conditional_BNC - guidance * unconditional_BNC
+            conditional_MC, unconditional_MC = reader.code_logits(torch.cat([codes_BN, codes_BN])).chunk(2)
+            return (1.0 + guidance) * conditional_MC - guidance * unconditional_MC
 
         codes_BN, trace = maskgit.decode(
-            logits_of, start_BN.to(device), sampling.steps, sampling.temperature, generators, sampling.trace
+            logits_of, start_BN.to(device), sampling.steps, sampling.temperature, randomness, sampling.trace
         )
         codes_BN = codes_BN.cpu()
         traced = {step: sampled_BN.cpu() for step, sampled_BN in trace.items()}
@@ -102,14 +102,14 @@ class _Reader:
         self.text = [past.of(layer) for layer in range(past.depth)]
 
     def code_logits(self, codes_BN: Tensor) -> Tensor:
-        """Codes int64 [B, N], HIDDEN where unknown, to logits float32 [B, N, C] over the code book."""
+        """Codes int64 [B, N], M of them HIDDEN, to logits float32 [M, C] over the code book for these, row after row."""
         ids, model = self.vocabulary, self.task.model
         hidden_BN = codes_BN == maskgit.HIDDEN
         image_BT = functional.pad((codes_BN + ids.code_offset).masked_fill(hidden_BN, ids.mask), (1, 1))
         image_BT[:, 0], image_BT[:, -1] = ids.soi, ids.eoi
         x_BTD = model.embed(image_BT, self.task.bank, self.concepts_BS)
         h_BTD = through_layers(model, x_BTD, self.image_positions, self._attend)
-        return model.frozen_logits(h_BTD[:, 1:-1], ids.code_offset, ids.mask)
+        return frozen_logits(model, h_BTD[:, 1:-1][hidden_BN], ids.code_offset, ids.mask)
 
     def _attend(self, layer: int, q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
         """An image sees all of its text and itself."""

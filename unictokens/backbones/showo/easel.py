@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from unictokens.backbones.base import Sampling
-from unictokens.backbones.showo.dense import look, read, rounded, through_layers
+from unictokens.backbones.showo.dense import frozen_logits, look, read, rounded, through_layers
 from unictokens.backbones.showo.language_model import LanguageModel
 from unictokens.backbones.showo.sequence import Sequences
 from unictokens.backbones.steps import Canvas
@@ -86,22 +86,26 @@ class Easel:
         device, states = self.model.device, [canvas.state for canvas in canvases]
         guidance = [canvas.sampling.guidance for canvas in canvases if canvas.sampling.guidance > 0.0]
         current_BN = torch.stack([state.current_N for state in states])
-        logits_RNC = self._logits(torch.cat([current_BN, current_BN[: len(guidance)]]), states, len(guidance))
-        logits_BNC, unconditional_GNC = logits_RNC.split([len(states), len(guidance)])
-        more, less = (
-            torch.tensor(factors, device=device)[:, None, None] for factors in ([1.0 + g for g in guidance], guidance)
-        )
-        logits_BNC[: len(guidance)].mul_(more).sub_(unconditional_GNC.mul_(less))
-        sound_B = logits_BNC.sum(dim=(1, 2)).isfinite()  # one number that is not finite makes the sum so
+        hidden_BN = current_BN == HIDDEN
+        counts_B = hidden_BN.sum(1)
+        logits_PC = self._logits(torch.cat([current_BN, current_BN[: len(guidance)]]), states, len(guidance))
+        M = int(counts_B.sum())
+        logits_MC, unconditional_GC = logits_PC[:M], logits_PC[M:]
+        factor_G1 = torch.tensor(guidance, device=device).repeat_interleave(counts_B[: len(guidance)])[:, None]
+        guided_GC = logits_MC[: len(unconditional_GC)]
+        guided_GC.mul_(1.0 + factor_G1).sub_(unconditional_GC.mul_(factor_G1))
+        row_M = torch.arange(len(states), device=device).repeat_interleave(counts_B)
+        # One number that is not finite makes the sum so.
+        sound_B = torch.zeros(len(states), device=device).index_add_(0, row_M, logits_MC.sum(dim=1)).isfinite()
         sound = sound_B.tolist()
         if not all(sound):
-            logits_BNC = torch.where(sound_B[:, None, None], logits_BNC, 0.0)
-        probs_BNC = logits_BNC.softmax(dim=-1)
+            logits_MC = torch.where(sound_B[row_M][:, None], logits_MC, 0.0)
         steps = [(canvas.state.schedule, canvas.step) for canvas in canvases]
         hide_B1 = torch.tensor([[schedule.hide[step]] for schedule, step in steps], device=device)
         noise_B1 = torch.tensor([[schedule.noise[step]] for schedule, step in steps], device=device)
-        sampled_BN, hidden_BN = advance(probs_BNC, current_BN, hide_B1, noise_B1, [s.generator for s in states])
-        current_BN = sampled_BN.masked_fill(hidden_BN, HIDDEN)
+        generators = [state.generator for state in states]
+        sampled_BN, again_BN = advance(logits_MC.softmax(dim=-1), current_BN, hide_B1, noise_B1, generators)
+        current_BN = sampled_BN.masked_fill(again_BN, HIDDEN)
         for row, canvas in enumerate(canvases):
             if not sound[row]:
                 canvas.broken = f"the model gave non-finite numbers in step {canvas.step + 1}"
@@ -118,7 +122,7 @@ class Easel:
         return read(self.model, x_1TD[0], self.sequences.text_length + 1 - len(room))[1]
 
     def _logits(self, codes_RN: Tensor, states: Sequence[_State], unguided: int) -> Tensor:
-        """Logits float32 [R, N, C] of codes int64 [R, N] beside each state's text, then `unguided` times beside no text."""
+        """Logits float32 [P, C] of the P HIDDEN places of codes int64 [R, N] beside each state's text, then `unguided` times beside no text."""
         texts = [state.text_LKHTE for state in states]
         if unguided:
             if self._nothing is None:
@@ -137,7 +141,7 @@ class Easel:
             return look(q, torch.cat([k, text_KRHTE[0]], dim=2), torch.cat([v, text_KRHTE[1]], dim=2), laid.mask)
 
         h_RTD = through_layers(self.model, self.model.frozen_rows(image_RT), positions_RT, attend)
-        return self.model.frozen_logits(h_RTD[:, 1:-1], ids.code_offset, ids.mask)
+        return frozen_logits(self.model, h_RTD[:, 1:-1][hidden_RN], ids.code_offset, ids.mask)
 
     def _lay(self, texts: list[Tensor]) -> _Laid:
         """The texts beside each other; the same ones as in the last step are there already."""

@@ -5,6 +5,7 @@ never changes while tokens train, and is the same for every concept. A prefix is
 it does not depend on what else was asked for.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
@@ -20,7 +21,7 @@ def prefix_key(ids: Sequence[int]) -> bytes:
 
 
 class PrefixCache:
-    """Tensors by key, least recently used first out: from the device to pinned host memory, from there to nowhere.
+    """Tensors by key, for any thread, least recently used first out: from the device to pinned host memory, from there to nowhere.
 
     device_bytes  budget where the model is
     host_bytes    budget in host memory beside a GPU; a model on the CPU has one memory and uses the sum
@@ -31,6 +32,11 @@ class PrefixCache:
         self.misses = 0
         self._near = _Shelf(device_bytes)
         self._far = _Shelf(host_bytes)
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type["PrefixCache"], tuple[int, int]]:
+        # A copy, in this process or another, begins empty.
+        return PrefixCache, (self._near.limit, self._far.limit)
 
     def __len__(self) -> int:
         return len(self._near.kept) + len(self._far.kept)
@@ -42,34 +48,37 @@ class PrefixCache:
 
     def clear(self) -> None:
         """Forget everything: the model moved or changed its dtype."""
-        self._near.clear()
-        self._far.clear()
+        with self._lock:
+            self._near.clear()
+            self._far.clear()
 
     def drop(self, key: bytes) -> None:
         """Forget one; nothing where it is not kept."""
-        self._near.take(key)
-        self._far.take(key)
+        with self._lock:
+            self._near.take(key)
+            self._far.take(key)
 
     def get(self, key: bytes, compute: Callable[[], Tensor]) -> Tensor:
         """The tensor of `key` where the model is, computed when it is not kept."""
-        found = self._near.find(key)
-        if found is not None:
-            self.hits += 1
-            return found
-        far = self._far.take(key)
-        if far is not None:
-            self.hits += 1
-            made = far.to(self._device, non_blocking=True)
-        else:
-            self.misses += 1
-            made = compute()
-            self._device = made.device
+        with self._lock:
+            near = self._near.find(key)
+            far = self._far.take(key) if near is None else None
+            self.misses += near is None and far is None
+            self.hits += near is not None or far is not None
+        if near is not None:
+            return near
+        made = compute() if far is None else far.to(self._device, non_blocking=True)
+        with self._lock:
+            self._keep(key, made)
+        return made
+
+    def _keep(self, key: bytes, made: Tensor) -> None:
+        self._device = made.device
         one_memory = made.device.type == "cpu"
         for old, tensor in self._near.put(key, made, self._far.limit if one_memory else 0):
             if not one_memory and tensor.nbytes <= self._far.limit:
                 pinned = torch.empty_like(tensor, device="cpu", pin_memory=True)
                 self._far.put(old, pinned.copy_(tensor))
-        return made
 
 
 class _Shelf:
@@ -96,6 +105,7 @@ class _Shelf:
 
     def put(self, key: bytes, tensor: Tensor, more: int = 0) -> list[tuple[bytes, Tensor]]:
         """Keep a tensor; returns what had to go for it to stay below the limit plus `more`."""
+        self.take(key)
         self.kept[key] = tensor
         self.held += tensor.nbytes
         gone = []
