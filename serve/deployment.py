@@ -43,6 +43,8 @@ from unictokens.settings import override, to_dict
 NAME = "unictokens"
 PUBLISH = 5.0
 """Seconds between two times that numbers are told to Ray."""
+RAYS_REPORT, RAYS_LOOK_BACK = 10.0, 30.0
+"""Seconds between reports of a queue's length, and over which Ray takes their mean: growing sooner needs shorter ones."""
 STOPPED = 30.0
 """Seconds a trainer gets to end a run that is deleted."""
 
@@ -187,11 +189,11 @@ def application(config: ServeConfig) -> serve.Application:
                 "target_ongoing_requests": models.busy or config.working,
                 "upscale_delay_s": models.grow_after,
                 "downscale_delay_s": models.shrink_after,
-                # Ray's own 10 and 30 s would answer to what was before `grow_after` began.
-                "metrics_interval_s": min(10.0, models.grow_after / 2),
-                "look_back_period_s": min(30.0, models.grow_after),
+                "look_back_period_s": min(RAYS_LOOK_BACK, models.grow_after),
             }
         }
+        if models.grow_after < RAYS_REPORT:  # a field that Ray means to replace, so only where it is needed
+            many["autoscaling_config"]["metrics_interval_s"] = models.grow_after / 2
     full = {"status_code": 429, "retry_after_s": 2}
     model = serve.deployment(
         Model,

@@ -68,11 +68,24 @@ class Endpoint:
 
     def replicas(self) -> dict[str, int]:
         """Names and process ids of the replicas of the model."""
-        actors = self.ray.util.list_named_actors(all_namespaces=True)
-        names = [actor["name"] for actor in actors if "#model#" in actor["name"]]
-        handles = [self.ray.get_actor(name, namespace="serve") for name in names]
-        pids = self.ray.get([handle.__ray_call__.remote(lambda _: os.getpid()) for handle in handles], timeout=PATIENCE)
-        return dict(zip(names, pids, strict=True))
+        return self.of_replicas(lambda _: os.getpid())
+
+    def nodes(self) -> set[str]:
+        """Nodes on which they live."""
+        ray = self.ray
+        return set(self.of_replicas(lambda _: ray.get_runtime_context().get_node_id()).values())
+
+    def of_replicas(self, ask: Callable[[Any], Any]) -> dict[str, Any]:
+        """What each replica of the model says, by its name; one that is just ending says nothing."""
+        from ray.exceptions import RayError
+
+        said = {}
+        for actor in self.ray.util.list_named_actors(all_namespaces=True):
+            if "#model#" in (name := actor["name"]):
+                with suppress(ValueError, RayError):
+                    handle = self.ray.get_actor(name, namespace="serve")
+                    said[name] = self.ray.get(handle.__ray_call__.remote(ask), timeout=PATIENCE)
+        return said
 
 
 @contextmanager
