@@ -59,8 +59,8 @@ class Doors:
     """Replicas of the door: the API, users and keys, no model.
 
     replicas         how many
-    open             requests inside one of them at a time
-    waiting          requests that wait outside; more are told to come back (429)
+    open             requests inside one of them at a time; more are told to come back (429)
+    waiting          requests that are just being told so, and as many that wait for it; beyond them Ray refuses, without our words
     """
 
     __pydantic_config__ = STRICT

@@ -25,6 +25,7 @@ from serve.api.state import House
 from serve.client import AnswerEvent, Ask, Draw, DrawEvent, ModelInfo
 from serve.config import LISTED, ServeConfig, from_dict
 from serve.counted import Counted, HttpCounters
+from serve.doorstep import Doorstep
 from serve.engine_client import EngineClient
 from serve.folder import Folder
 from serve.metrics import Numbers
@@ -112,7 +113,7 @@ class Doors:
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """What Ray hands requests to."""
         counters = HttpCounters()
-        return Counted(Opened(self._open, counters), counters)
+        return Counted(Doorstep(Opened(self._open, counters), self._config.doors.open), counters)
 
     @contextlib.asynccontextmanager
     async def _open(self, counters: HttpCounters) -> AsyncIterator[ASGIApp]:
@@ -225,7 +226,8 @@ def application(config: ServeConfig) -> serve.Application:
         serve.ingress()(Doors),
         name="doors",
         num_replicas=doors.replicas,
-        max_ongoing_requests=doors.open,
+        # The door itself says no, in the API's words, as long as this many more can be told so.
+        max_ongoing_requests=doors.open + doors.waiting,
         max_queued_requests=doors.waiting,
         backpressure_config=full,
         max_surge_percent=100,

@@ -122,9 +122,10 @@ class LocalTrainer:
 
     def start(self, folder: RunFolder, store: Path, name: str) -> None:
         """Queue a run. Raises Refusal (503) when the queue is full."""
-        if self._waiting.qsize() >= self._most:
-            raise Refusal(503, "trainer_busy", "too many runs are waiting: try again later", retry_after=60)
-        self._waiting.put(_Task(folder, store, name))
+        with self._lock:
+            if self._waiting.qsize() >= self._most:
+                raise Refusal(503, "trainer_busy", "too many runs are waiting: try again later", retry_after=60)
+            self._waiting.put(_Task(folder, store, name))
 
     def cancel(self, folder: RunFolder) -> None:
         """End a run, waiting or running; returns when nothing of it runs any more."""

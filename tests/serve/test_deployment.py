@@ -202,6 +202,7 @@ def test_too_many_requests_are_told_to_come_back_and_queues_stay_short(endpoint:
     assert {answer.status_code for answer in answers} == {200, 429}
     assert len(answers) - len(refused) >= engine.canvases + engine.waiting
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert {answer.json()["error"]["type"] for answer in refused} == {"rate_limit_error"}
     assert 0 < longest <= engine.canvases + engine.waiting
 
 
