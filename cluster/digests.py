@@ -31,7 +31,9 @@ def digests(catalog: Catalog, concepts: Sequence[str], processes: int | None = N
     if len(concepts) < MANY or count < 2 or "fork" not in multiprocessing.get_all_start_methods():
         yield from _some(catalog, concepts)
         return
-    chunks = [concepts[at : at + CHUNK] for at in range(0, len(concepts), CHUNK)]
+    # The first is read here, and with it the lists that all concepts share, so that no child reads them again.
+    yield from _some(catalog, concepts[:1])
+    chunks = [concepts[at : at + CHUNK] for at in range(1, len(concepts), CHUNK)]
     # Forked: what the catalog has read is there already, and nothing is imported. The children only read and hash.
     forked = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(count, mp_context=forked, initializer=_begin, initargs=(catalog,)) as executor:
@@ -39,20 +41,21 @@ def digests(catalog: Catalog, concepts: Sequence[str], processes: int | None = N
             yield from found
 
 
-_catalog: list[Catalog] = []
-"""The catalog of a child, which is not sent with every part."""
+_child: list[tuple[Catalog, dict[Path, str]]] = []
+"""What a child keeps between its parts: the catalog, and the digests of the pictures that concepts share."""
 
 
 def _begin(catalog: Catalog) -> None:
-    _catalog[:] = [catalog]
+    _child[:] = [(catalog, {})]
 
 
 def _part(concepts: Sequence[str]) -> list[Digest]:
-    return _some(_catalog[0], concepts)
+    catalog, shared = _child[0]
+    return _some(catalog, concepts, shared)
 
 
-def _some(catalog: Catalog, concepts: Sequence[str]) -> list[Digest]:
-    shared: dict[Path, str] = {}
+def _some(catalog: Catalog, concepts: Sequence[str], shared: dict[Path, str] | None = None) -> list[Digest]:
+    shared = {} if shared is None else shared
     return [_one(catalog, concept, shared) for concept in concepts]
 
 

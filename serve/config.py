@@ -102,6 +102,17 @@ class Teaching:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Registries:
+    """Registries of models that concepts follow (`python -m serve users follow`); one door looks at them.
+
+    every            seconds between two looks; what is new is served within five if it is 2
+    """
+
+    __pydantic_config__ = STRICT
+    every: Seconds = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServeConfig:
     """The endpoint.
 
@@ -109,6 +120,7 @@ class ServeConfig:
     database         the users' database, in place of <folder>/users.sqlite
     backbone         mini, a folder or a hub name; device: auto, cpu, cuda or spread
     teaching         None: this endpoint does not train
+    registries       None: concepts that follow a registry keep the versions they have
     """
 
     __pydantic_config__ = STRICT
@@ -121,6 +133,7 @@ class ServeConfig:
     doors: Doors = Doors()
     http: Http = Http()
     teaching: Teaching | None = Teaching()
+    registries: Registries | None = Registries()
     engine: EngineSettings = EngineSettings()
     limits: Limits = Limits()
 

@@ -28,6 +28,7 @@ from serve.counted import Counted, HttpCounters
 from serve.doorstep import Doorstep
 from serve.engine_client import EngineClient
 from serve.folder import Folder
+from serve.follower import Follower
 from serve.metrics import Numbers
 from serve.pulse import Pulse
 from serve.ray_metrics import RayMetrics
@@ -122,6 +123,9 @@ class Doors:
         users = folder.open_users(self._config.database)
         client = ReplicaClient(self._model, await self._model.info.remote())
         house = House(client=client, users=users, trainer=self._trainer, limits=self._config.limits)
+        registries, follower = self._config.registries, None
+        if registries is not None:  # all doors have one, of which one looks, until its door ends
+            follower = Follower(users, client.info.fingerprint, folder.follower, registries.every)
         tasks = [asyncio.ensure_future(work) for work in (client.watch(), _tell(Numbers(http=counters)))]
         try:
             yield create_app(house)
@@ -129,6 +133,8 @@ class Doors:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if follower is not None:
+                await asyncio.to_thread(follower.close)
             users.keys.database.close()
 
 

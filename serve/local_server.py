@@ -34,9 +34,11 @@ def _serve(given: argparse.Namespace) -> int:
 
     from serve.api.app import create_app
     from serve.api.state import House
+    from serve.config import Registries
     from serve.counted import Counted, HttpCounters
     from serve.engine_client import EngineClient
     from serve.folder import Folder
+    from serve.follower import Follower
     from serve.limits import Limits
     from serve.local_trainer import LocalTrainer
     from serve.metrics import Numbers
@@ -50,6 +52,7 @@ def _serve(given: argparse.Namespace) -> int:
     negatives = given.negatives or (_strangers(folder.root / "strangers") if given.backbone == "mini" else None)
     trainer = LocalTrainer(folder.concepts, ("--config", given.config, "--backbone", given.backbone), negatives)
     house = House(client=client, users=users, trainer=trainer, limits=Limits())
+    follower = Follower(users, client.info.fingerprint, folder.follower, Registries().every)
     counters = HttpCounters()
     app = WithPage(Counted(create_app(house), counters), Numbers(client.counters, counters))
     print(f"serving {client.info.name} on http://{given.host}:{given.port}/v1 (document: /docs); Ctrl-C stops it")
@@ -63,6 +66,7 @@ def _serve(given: argparse.Namespace) -> int:
             timeout_graceful_shutdown=30,
         )
     finally:
+        follower.close()
         trainer.close()
         client.close()
     return OK

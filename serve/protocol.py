@@ -268,6 +268,7 @@ class ConceptBody(BaseModel):
     versions: list[VersionBody] = []
     aliases: dict[str, int] = {}
     granted_to: list[str] = []
+    follows: str | None = Field(default=None, description="the registered model whose versions and aliases it has")
     photos: int = 0
     runs: list[RunBody] = []
 

@@ -50,7 +50,7 @@ ADAPTERS: dict[str, str | tuple[str, ...]] = {
     "scipy": "unictokens/evaluation/interval.py",
     "matplotlib": ("unictokens/report/plots.py", "unictokens/report/sweep_plots.py"),
     "sklearn": "unictokens/methods/clustering.py",
-    "mlflow": "unictokens/tracking/mlflow_server.py",
+    "mlflow": tuple(f"unictokens/tracking/mlflow_{noun}.py" for noun in ("client", "server", "registry")),
     "psutil": "cluster/vitals.py",
     "ray.train": "cluster/lane.py",
     "ray.tune": "cluster/sweeping/tuner.py",
@@ -76,7 +76,7 @@ ADAPTERS: dict[str, str | tuple[str, ...]] = {
 """Outside libraries and the one file that may import each; transformers has one for language and one for pictures, s3fs and
 gcsfs are opened by fsspec alone."""
 
-ALWAYS_PRESENT = {"torch", "numpy", "PIL", "safetensors", "pydantic", "pydantic_core"}
+ALWAYS_PRESENT = {"torch", "numpy", "PIL", "safetensors", "pydantic", "pydantic_core", "typing_extensions"}
 """What `import unictokens` and any module's import may need beside the standard library."""
 
 

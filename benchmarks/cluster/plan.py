@@ -1,7 +1,7 @@
 """Plan a job of many concepts: seconds and memory of `cluster.plan` and its file.
 
-The dataset is one Toyland concept under as many names (links), so its pictures come from the page cache: what is measured is
-reading, checking and hashing, not a disk.
+The dataset is one Toyland concept under as many names (its folders are links, its stage files its own), so that its pictures come
+from the page cache: what is measured is reading, checking and hashing, not a disk.
 """
 
 import argparse
@@ -56,14 +56,19 @@ def measure(options: argparse.Namespace) -> Result:
 
 
 def multiply(data: Path, concepts: int) -> None:
-    """One Toyland concept under many names."""
+    """One Toyland concept under many names, each with stage files that name its own pictures."""
     (first,) = write_dataset(data, concepts=1, size=32)
     names = [f"c{number}" for number in range(concepts)]
     photos = sorted(file.name for file in (data / "concept/train" / first).glob("*.png"))
+    folders = [f"showo_training_data_{stage}" for stage in STAGES]
+    stages = {folder: (data / folder / f"{first}.json").read_text() for folder in folders}
     for name in names:
-        os.symlink(first, data / "concept/train" / name)
-        for stage in STAGES:
-            os.symlink(f"{first}.json", data / f"showo_training_data_{stage}" / f"{name}.json")
+        for folder in ("concept/train", "concept/test"):
+            os.symlink(first, data / folder / name)
+        os.symlink(f"{first}.json", data / "test_data" / f"{name}.json")
+        for folder, text in stages.items():
+            own = text.replace(f"concept/train/{first}/", f"concept/train/{name}/")
+            (data / folder / f"{name}.json").write_text(own)
     write_json(data / "concepts_list.json", names)
     write_json(data / "concept/train/train_images.json", dict.fromkeys(names, photos))
 

@@ -83,6 +83,7 @@ async def teach_again(here: HereNow, name: str = Name) -> Taught:
     concept = await own_concept(here, name)
     if profile.name != concept.name:
         raise wrong("invalid_parameter", f"the form says '{profile.name}', the address '{concept.name}'", "name")
+    await _own_versions(here, concept)
     await here.take("concepts")
     state = await run_in_threadpool(_start, here, concept, profile, photos)
     return Taught(concept=await run_in_threadpool(_body, here, concept), run=run_body(concept, state))
@@ -125,6 +126,7 @@ async def set_alias(here: HereNow, body: AliasBody, name: str = Name, alias: str
     """Let an alias mean a version: `<name@alias>`; the alias `live` decides what `<name>` means."""
     here.allow("concepts")
     concept = await own_concept(here, name)
+    await _own_versions(here, concept)
     if body.version not in [stored.version for stored in await run_in_threadpool(concept.versions)]:
         raise absent("version")
     try:
@@ -165,6 +167,14 @@ async def own_concept(here: Visit, name: str) -> Concept:
         raise absent("concept")
     here.note(concept=found[wanted].id)
     return found[wanted]
+
+
+async def _own_versions(here: Visit, concept: Concept) -> None:
+    """Raises Refusal (409) for a concept whose versions and aliases are those of a registry."""
+    link = await run_in_threadpool(here.house.users.following.of, concept)
+    if link is not None:
+        told = f"'{concept.name}' follows the registered model '{link.model}': change it there, or ask for its end"
+        raise Refusal(409, "follows_registry", told, "name")
 
 
 async def _visible(here: Visit, name: str, owner: str | None) -> Concept:
@@ -224,6 +234,8 @@ def _body(here: Visit, concept: Concept) -> ConceptBody:
         body.runs = [run_body(concept, state) for state in states]
         body.photos = sum(1 for _ in concept.folder.glob("runs/*/data/concept/train/*/*.png"))
         body.granted_to = list(here.house.users.shelf.receivers(concept))
+        link = here.house.users.following.of(concept)
+        body.follows = None if link is None else link.model
     return body
 
 

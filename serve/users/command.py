@@ -1,4 +1,4 @@
-"""`python -m serve users ...`: accounts, keys, quotas, grants, and concepts from a training store."""
+"""`python -m serve users ...`: accounts, keys, quotas, grants, and concepts from a training store or a registry."""
 
 import argparse
 import time
@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from serve.folder import Folder, Users
 from serve.naming import ConceptName
+from serve.users.follow import follow
 from serve.users.keys import SCOPES, Key
 from serve.users.quotas import DEFAULTS, Quota
 from serve.users.shelf import Concept
@@ -17,6 +19,7 @@ from unictokens.cli.progress import make_console
 from unictokens.cli.shell import OK
 from unictokens.concepts.store import LATEST, ConceptStore
 from unictokens.errors import ConceptError, ConfigError
+from unictokens.tracking.address import shown
 
 FOLDER = Path("endpoint")
 
@@ -64,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     action(actions, "grant", _grant, "let RECEIVER use OWNER's concept", "owner", "concept", "receiver")
     action(actions, "ungrant", _ungrant, "take that back", "owner", "concept", "receiver")
     action(actions, "concepts", _concepts, "a user's concepts", "user")
+    followed = action(actions, "follow", _follow, "let a user have all versions of a registered model", "user")
+    followed.add_argument("--registry", required=True, metavar="URI", help="MLflow's: http://..., sqlite:///..., ...")
+    followed.add_argument("--model", required=True, help="its name there (unictokens-bo)")
+    followed.add_argument("--as", dest="name", metavar="NAME", help="what the user calls it (as in training)")
+    action(actions, "unfollow", _unfollow, "end that; the versions stay", "user", "concept")
+    action(actions, "following", _following, "all that follow a registry")
     taken = action(actions, "import", _import, "give a user a concept from a training store", "user")
     taken.add_argument("--store", type=Path, required=True, help="where training published it (OUT/store)")
     taken.add_argument("--concept", required=True, metavar="NAME[@VERSION]")
@@ -168,11 +177,39 @@ def _concepts(users: Users, given: argparse.Namespace) -> int:
     return OK
 
 
+def _follow(users: Users, given: argparse.Namespace) -> int:
+    user = users.accounts.get(given.user)
+    link = follow(users, user, given.registry, given.model, given.name)
+    print(f"{user.name}'s {link.concept.name} follows {link.model}: the endpoint that runs has its versions in seconds")
+    return OK
+
+
+def _unfollow(users: Users, given: argparse.Namespace) -> int:
+    if not users.following.end(_concept(users, given.user, given.concept)):
+        raise ConceptError(f"{given.user}'s {given.concept} follows nothing: 'users following' shows what does")
+    print(f"{given.user}'s {given.concept} follows no more; it has {given.user}'s own versions from now on")
+    return OK
+
+
+def _following(users: Users, given: argparse.Namespace) -> int:
+    table = Table("concept", "model", "registry", "versions", "trouble", box=None)
+    for link in users.following.all():
+        versions = ", ".join(f"v{stored.version}" for stored in link.concept.versions())
+        name = f"{link.concept.owner}/{link.concept.name}"
+        table.add_row(name, link.model, shown(link.uri), versions, escape(link.trouble))
+    make_console().print(table if table.row_count else "nothing follows a registry: python -m serve users follow")
+    return OK
+
+
 def _import(users: Users, given: argparse.Namespace) -> int:
     user, (name, _, version) = users.accounts.get(given.user), given.concept.partition("@")
     bundle = ConceptStore(given.store).get(name, version or LATEST)
     known = users.shelf.find(user.id, user.name, [ConceptName(name)]).get(ConceptName(name))
     concept = known or users.shelf.create(user.id, user.name, name)
+    if concept is not None and users.following.of(concept) is not None:
+        raise ConceptError(
+            f"{user.name}'s {name} follows a registry: end that first (users unfollow {user.name} {name})"
+        )
     if concept is None:
         raise ConceptError(f"{user.name} has a concept that is called '{name}' in another case: rename one of them")
     number = concept.store.publish(bundle)

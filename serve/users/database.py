@@ -42,6 +42,9 @@ TABLES = (
     """CREATE TABLE IF NOT EXISTS grants (
         concept_id TEXT NOT NULL REFERENCES concepts(id), user_id TEXT NOT NULL REFERENCES users(id),
         created DOUBLE PRECISION NOT NULL, PRIMARY KEY (concept_id, user_id))""",
+    """CREATE TABLE IF NOT EXISTS following (
+        concept_id TEXT PRIMARY KEY REFERENCES concepts(id) ON DELETE CASCADE, uri TEXT NOT NULL, model TEXT NOT NULL,
+        source TEXT NOT NULL, trouble TEXT NOT NULL)""",
     "CREATE INDEX IF NOT EXISTS grants_by_user ON grants (user_id)",
 )
 

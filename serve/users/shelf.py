@@ -24,7 +24,7 @@ from unictokens.errors import ConceptError
 
 SERVED = "live"
 """The alias that prompts use where it is set; else the latest version."""
-_COLUMNS = "concepts.id, concepts.user_id, concepts.name, concepts.created, users.name AS owner"
+COLUMNS = "concepts.id, concepts.user_id, concepts.name, concepts.created, users.name AS owner"
 
 
 @dataclass(frozen=True)
@@ -100,21 +100,21 @@ class Shelf:
         """A user's own concepts, by name."""
         with self.database.read() as sql:
             rows = sql.all(
-                f"SELECT {_COLUMNS} FROM concepts JOIN users ON users.id = concepts.user_id "
+                f"SELECT {COLUMNS} FROM concepts JOIN users ON users.id = concepts.user_id "
                 "WHERE concepts.user_id = :user ORDER BY concepts.name",
                 user=user_id,
             )
-        return tuple(map(self._row, rows))
+        return tuple(map(self.of_row, rows))
 
     def granted(self, user_id: str) -> tuple[Concept, ...]:
         """Other users' concepts that this one may use, by owner and name."""
         with self.database.read() as sql:
             rows = sql.all(
-                f"SELECT {_COLUMNS} FROM grants JOIN concepts ON concepts.id = grants.concept_id "
+                f"SELECT {COLUMNS} FROM grants JOIN concepts ON concepts.id = grants.concept_id "
                 "JOIN users ON users.id = concepts.user_id WHERE grants.user_id = :user ORDER BY owner, concepts.name",
                 user=user_id,
             )
-        return tuple(map(self._row, rows))
+        return tuple(map(self.of_row, rows))
 
     def find(self, user_id: str, user: str, names: Sequence[ConceptName]) -> dict[ConceptName, Concept]:
         """Those of `names` that mean a concept which the user owns or was granted.
@@ -127,19 +127,19 @@ class Shelf:
         with self.database.read() as sql:
             if mine:
                 rows += sql.all(
-                    f"SELECT {_COLUMNS} FROM concepts JOIN users ON users.id = concepts.user_id "
+                    f"SELECT {COLUMNS} FROM concepts JOIN users ON users.id = concepts.user_id "
                     "WHERE concepts.user_id = :user AND concepts.name IN :names",
                     user=user_id,
                     names=mine,
                 )
             if theirs:
                 rows += sql.all(
-                    f"SELECT {_COLUMNS} FROM grants JOIN concepts ON concepts.id = grants.concept_id "
+                    f"SELECT {COLUMNS} FROM grants JOIN concepts ON concepts.id = grants.concept_id "
                     "JOIN users ON users.id = concepts.user_id WHERE grants.user_id = :user AND concepts.name IN :names",
                     user=user_id,
                     names=theirs,
                 )
-        known = {(row.owner, row.name): self._row(row) for row in rows}
+        known = {(row.owner, row.name): self.of_row(row) for row in rows}
         found = {name: known.get((name.owner or user, name.name)) for name in names}
         return {name: concept for name, concept in found.items() if concept is not None}
 
@@ -149,6 +149,13 @@ class Shelf:
             sql.run("DELETE FROM grants WHERE concept_id = :id", id=concept.id)
             sql.run("DELETE FROM concepts WHERE id = :id", id=concept.id)
         if concept.folder.exists():
+            remove_folder(concept.folder)
+
+    def sweep(self, concept: Concept) -> None:
+        """Remove what was written for a concept after it was deleted. Raises StorageError."""
+        with self.database.read() as sql:
+            known = sql.one("SELECT id FROM concepts WHERE id = :id", id=concept.id)
+        if known is None and concept.folder.exists():
             remove_folder(concept.folder)
 
     def grant(self, concept: Concept, user_id: str) -> None:
@@ -183,7 +190,8 @@ class Shelf:
             )
         return tuple(row.name for row in rows)
 
-    def _row(self, row: Any) -> Concept:
+    def of_row(self, row: Any) -> Concept:
+        """The concept of a row with `COLUMNS`."""
         return self._concept(row.id, row.user_id, row.owner, row.name, row.created)
 
     def _concept(self, identifier: str, user_id: str, owner: str, name: str, created: float) -> Concept:

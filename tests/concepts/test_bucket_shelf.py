@@ -54,6 +54,19 @@ def test_every_place_publishes_lists_finds_and_deletes_alike(place: Place, bundl
         store.get("bo")
 
 
+def test_every_place_keeps_a_version_under_the_number_that_it_has_elsewhere(place: Place, bundle: Make) -> None:
+    store = ConceptStore(place)
+    assert store.given("bo") == ()
+    assert store.put(bundle(6), 5) and store.put(bundle(4), 2) and not store.put(bundle(8), 5)
+    assert [concept.label for concept in store.versions("bo")] == ["bo@v2", "bo@v5"]
+    assert store.get("bo").tokens.rows == 6 and store.publish(bundle(8)) == 6
+    store.delete("bo", 5)
+    assert store.given("bo") == (2, 5, 6) and not store.put(bundle(6), 5)
+    store.set_alias("bo", "stable", 2), store.set_alias("bo", "live", 6)
+    store.unset_alias("bo", "live"), store.unset_alias("bo", "never set")
+    assert store.aliases("bo") == {"stable": 2}
+
+
 def test_the_same_bundle_is_published_once(place: Place, bundle: Make) -> None:
     store = ConceptStore(place)
     assert store.publish(bundle(config_hash="one"), once=True) == 1

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import unictokens.data.folder as folder_module
 from unictokens.data.catalog import Catalog
 from unictokens.data.records import PLAIN_CONDITIONS, ConceptRecord
 from unictokens.data.toyland.writer import write_dataset
@@ -111,7 +113,7 @@ def test_pictures_are_found_wherever_the_dataset_was_moved(dataset: Path, write:
 
 @pytest.mark.parametrize(
     "path",
-    ["../secret.png", "/etc/../../secret.png", "/etc/hostname", "a\x00b", "", "nothing.png", "x" * 5000, "\ud800"],
+    ["../secret.png", "/etc/../../secret.png", "/etc/hostname", "a\x00b", "", "nothing.png", "x" * 5000],
 )
 def test_pictures_outside_or_absent_are_refused_by_item(dataset: Path, write: Write, path: str) -> None:
     (dataset.parent / "secret.png").write_bytes((dataset / "black_512x512.png").read_bytes())
@@ -125,6 +127,7 @@ def test_pictures_outside_or_absent_are_refused_by_item(dataset: Path, write: Wr
     [
         (STAGE_1, "[{", "not valid JSON"),
         (STAGE_1, "[" * 100_000, "not valid JSON"),
+        (STAGE_1, '["half a character: \\ud800"]', "not valid JSON"),
         (STAGE_1, "3", "is 3"),
         (STAGE_1, [5], "item 0 is 5"),
         (STAGE_1, [{"image": "black_512x512.png"}], "item 0, conversations is missing"),
@@ -143,6 +146,13 @@ def test_pictures_outside_or_absent_are_refused_by_item(dataset: Path, write: Wr
             [{"image": "black_512x512.png", "conversations": [{"value": "Q"}] * 3}],
             "item 0 has 3 turns",
         ),
+        (STAGE_1, [{"question": "Q", "answer": "A"}, {"question": "Q", "answer": 3}], "item 1, answer is 3"),
+        (
+            STAGE_1,
+            [{"question": "Q", "answer": "A"}, {"conversations": [{"value": 3}] * 2}],
+            "item 1, conversations.0.value",
+        ),
+        (STAGE_1, {"black_512x512.png": [{"query": "Q"}]}, "black_512x512.png.0.answer is missing"),
         ("concept/train/bo/info.json", {"info": "x"}, "class is missing"),
         ("concept/train/bo/info.json", {"class": 7, "info": "x"}, "class is 7"),
         ("concept/train/bo/info.json", [], "info.json"),
@@ -203,12 +213,47 @@ def test_the_digest_follows_content_and_not_place(dataset: Path, write: Write, t
     moved = dataset.rename(tmp_path / "moved")
     assert bo(moved).digest() == digest
     items = json.loads((moved / STAGE_1).read_text())
+    (moved / STAGE_1).write_text(json.dumps(items, indent=4))
+    assert bo(moved).digest() == digest, "indentation says nothing"
+    seen = {digest}
+
+    def changed() -> bool:
+        before = len(seen)
+        seen.add(bo(moved).digest())
+        return len(seen) > before
+
     items[0]["conversations"][1]["value"] = "No."
     write(moved / STAGE_1, items)
-    changed = bo(moved).digest()
-    (moved / "concept/train/bo/0.png").write_bytes((moved / "concept/train/bo/1.png").read_bytes())
-    assert len({digest, changed, bo(moved).digest()}) == 3
+    assert changed()
+    items[0]["image"] = "random_images/0.png"
+    write(moved / STAGE_1, items)
+    assert changed()
+    (moved / "random_images/0.png").write_bytes((moved / "concept/train/bo/2.png").read_bytes())
+    assert changed()
+    (moved / "concept/train/bo/0.png").write_bytes((moved / "concept/train/bo/2.png").read_bytes())
+    assert changed()
+    asked = [("a", "b c"), ("a b", "c")]
+    pictured = [{**items[0], "conversations": [{"value": one}, {"value": two}]} for one, two in asked]
+    for item in pictured:
+        write(moved / STAGE_1, [item])
+        assert changed()
     assert replace(bo(moved), facts=()).digest() != bo(moved).digest()
+
+
+def test_a_picture_whose_name_is_no_text_is_refused(dataset: Path) -> None:
+    folder = dataset / "concept/train/bo/cropped"
+    (folder / "0.png").rename(folder / os.fsdecode(b"\xff.png"))
+    with pytest.raises(DataError, match="'bo' has a picture whose name is not UTF-8"):
+        bo(dataset).digest()
+
+
+def test_places_are_remembered_within_bounds(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Catalog.open(dataset)
+    first = known.concept("bo")
+    monkeypatch.setattr(folder_module, "KEPT_PLACES", 3)
+    for name in ("bo", "miru", "bo"):
+        known.concept(name)
+    assert known.concept("bo") == first and known.concept("bo").digest() == first.digest()
 
 
 def test_the_shipped_world_is_read_whole(tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ class BucketShelf:
     def numbers(self, name: str) -> tuple[int, ...]:
         return self._listing(name).versions
 
-    def highest(self, name: str) -> int:
-        return self._listing(name).highest
+    def given(self, name: str) -> tuple[int, ...]:
+        return self._listing(name).given
 
     def add(self, name: str, version: int, bundle: bytes, card: bytes) -> bool:
         folder = f"{name}/{folder_of(version)}"
@@ -60,6 +60,9 @@ class BucketShelf:
         turn = max((meaning.turn for meaning in before), default=0) + 1
         self.storage.write(f"{name}/{ALIASES}/{alias}.{turn:06d}.{folder_of(version)}", b"")
         self._forget(name, before)
+
+    def unset_alias(self, name: str, alias: str) -> None:
+        self._forget(name, [meaning for meaning in self._listing(name).meanings if meaning.alias == alias])
 
     def remove(self, name: str, version: int) -> None:
         listing = self._listing(name)
@@ -107,9 +110,9 @@ class _Listing:
         return tuple(sorted(int(match[1]) for match in found if match))
 
     @property
-    def highest(self) -> int:
+    def given(self) -> tuple[int, ...]:
         found = (VERSION.fullmatch(path.partition("/")[0]) for path in self.paths)
-        return max((int(match[1]) for match in found if match), default=0)
+        return tuple(sorted({int(match[1]) for match in found if match}))
 
     @property
     def meanings(self) -> list[_Meaning]:

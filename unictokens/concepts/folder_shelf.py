@@ -38,8 +38,8 @@ class FolderShelf:
     def numbers(self, name: str) -> tuple[int, ...]:
         return tuple(sorted(number for number, deleted in self._given(name) if not deleted))
 
-    def highest(self, name: str) -> int:
-        return max((number for number, _ in self._given(name)), default=0)
+    def given(self, name: str) -> tuple[int, ...]:
+        return tuple(sorted({number for number, _ in self._given(name)}))
 
     def add(self, name: str, version: int, bundle: bytes, card: bytes) -> bool:
         home = self.root / name
@@ -74,6 +74,12 @@ class FolderShelf:
     def set_alias(self, name: str, alias: str, version: int) -> None:
         with self._locked(name):
             write_json(self.root / name / ALIASES, {**self.aliases(name), alias: version})
+
+    def unset_alias(self, name: str, alias: str) -> None:
+        with self._locked(name):
+            kept = self.aliases(name)
+            if kept.pop(alias, None) is not None:
+                write_json(self.root / name / ALIASES, kept)
 
     def remove(self, name: str, version: int) -> None:
         folder = self.root / name / folder_of(version)

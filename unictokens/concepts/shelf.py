@@ -47,8 +47,8 @@ class Shelf(Protocol):
         """Numbers of the versions there are, oldest first."""
         ...
 
-    def highest(self, name: str) -> int:
-        """The highest number ever given, also to a version since deleted; 0 before the first."""
+    def given(self, name: str) -> tuple[int, ...]:
+        """Numbers that were ever given, also to versions since deleted, in order."""
         ...
 
     def add(self, name: str, version: int, bundle: bytes, card: bytes) -> bool:
@@ -65,6 +65,10 @@ class Shelf(Protocol):
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Let an alias mean a version; other aliases that are set meanwhile stay."""
+        ...
+
+    def unset_alias(self, name: str, alias: str) -> None:
+        """Let an alias mean nothing; other aliases that are set meanwhile stay."""
         ...
 
     def remove(self, name: str, version: int) -> None:

@@ -74,7 +74,7 @@ class ConceptStore:
         data, shown = bundle_to_bytes(bundle), card_to_json(card, indent=1).encode()
         while True:
             # The number is fixed before the look: whoever publishes after the look takes it, and this try fails.
-            version = self._shelf.highest(card.name) + 1
+            version = max(self._shelf.given(card.name), default=0) + 1
             made = card.provenance
             asked = (card.name, made.config_hash, made.dataset_digest, card.backbone.fingerprint)
             known = self.find(*asked) if once else None
@@ -83,6 +83,21 @@ class ConceptStore:
             if self._shelf.add(card.name, version, data, shown):
                 logger.info("published %s@v%d", card.name, version)
                 return version
+
+    def put(self, bundle: ConceptBundle, version: int) -> bool:
+        """Store a bundle under the number that it has elsewhere; False when its concept has given that number before.
+
+        Raises StorageError when the disk refuses.
+        """
+        card = bundle.card
+        check_name(card.name)
+        if version in self._shelf.given(card.name):
+            return False
+        return self._shelf.add(card.name, version, bundle_to_bytes(bundle), card_to_json(card, indent=1).encode())
+
+    def given(self, name: str) -> tuple[int, ...]:
+        """Numbers that were ever given to versions of a concept, also to those since deleted, in order."""
+        return self._shelf.given(check_name(name))
 
     def snapshot(self) -> dict[str, Shelved]:
         """Versions and aliases of all concepts, by name. One listing on a bucket: cheap enough to ask every few seconds."""
@@ -153,6 +168,10 @@ class ConceptStore:
         number = self.find_version(name, version).version
         self._shelf.set_alias(name, alias, number)
         return number
+
+    def unset_alias(self, name: str, alias: str) -> None:
+        """Let `alias` mean nothing from now on."""
+        self._shelf.unset_alias(check_name(name), alias)
 
     def delete(self, name: str, version: int | str | None = None) -> None:
         """Remove one version and the aliases that point to it or, without `version`, the whole concept.

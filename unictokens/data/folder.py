@@ -1,13 +1,18 @@
-"""A dataset folder: JSON read strictly, picture paths found again wherever the folder was moved, nothing outside touched."""
+"""A dataset folder: JSON read strictly, picture paths found again wherever the folder was moved, nothing outside touched.
 
-import json
+Files are looked at as strings and by the system's own calls: a job may be about 100,000 concepts with dozens of files each.
+"""
+
 import os
+import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from unictokens.errors import DataError
 
@@ -38,18 +43,26 @@ class DatasetFolder:
     def has(self, path: str) -> bool:
         """Whether a file or folder is there. Raises DataError where looking is not allowed."""
         try:
-            return (self.root / path).exists()
+            os.stat(f"{self.root}/{path}")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
         except OSError as error:
             raise DataError(f"cannot look at '{self.root / path}' ({error.strerror}): check its permissions") from error
+        return True
 
     def pictures(self, path: str) -> tuple[Path, ...]:
         """Pictures in a folder, sorted by name; masks (names containing "mask") are left out; empty if no folder."""
+        folder = self.root / path
         try:
-            return tuple(sorted(filter(_is_picture, (self.root / path).iterdir()), key=lambda file: file.name))
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in entries if _is_picture(entry.name) and entry.is_file())
         except (FileNotFoundError, NotADirectoryError):
             return ()
         except OSError as error:
-            raise DataError(f"cannot list '{self.root / path}' ({error.strerror}): check its permissions") from error
+            raise DataError(f"cannot list '{folder}' ({error.strerror}): check its permissions") from error
+        found = {f"{path}/{name}": folder / name for name in names}
+        self._remember(found)
+        return tuple(found.values())
 
     def folders(self, path: str) -> tuple[str, ...]:
         """Names of the folders in a folder, sorted, hidden ones left out; empty if there is no such folder."""
@@ -63,16 +76,18 @@ class DatasetFolder:
 
     def json(self, path: str) -> Any:
         """Content of a JSON file. Raises DataError when it is missing, unreadable, enormous or malformed."""
-        file = self.root / path
+        file = f"{self.root}/{path}"
         try:
-            if file.stat().st_size > MAX_JSON_BYTES:
-                raise DataError(f"'{file}' has more than {MAX_JSON_BYTES // 2**20} MiB: that is no question file")
-            return json.loads(file.read_text(encoding="utf-8"))
+            with open(file, "rb", buffering=0) as stream:
+                if os.fstat(stream.fileno()).st_size > MAX_JSON_BYTES:
+                    raise DataError(f"'{file}' has more than {MAX_JSON_BYTES // 2**20} MiB: that is no question file")
+                content = stream.read()
+            return from_json(content)
         except FileNotFoundError as error:
             raise DataError(f"'{file}' is missing: add it or check the dataset path") from error
         except OSError as error:
             raise DataError(f"cannot read '{file}' ({error.strerror}): check its permissions") from error
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise DataError(f"'{file}' is not valid JSON ({str(error)[:100]}): correct or regenerate it") from error
 
     def read(self, path: str, form: type[T]) -> T:
@@ -96,11 +111,10 @@ class DatasetFolder:
         An absolute path of another machine is found again below this root: after "unictokens_data/", or by its longest
         end that exists here. Raises DataError for a path that leaves the root or names no file.
         """
-        if value in self._found:
-            return self._found[value]
-        found = self._find(value, path, number)
-        if len(self._found) < KEPT_PLACES:
-            self._found[value] = found
+        found = self._found.get(value)
+        if found is None:
+            found = self._find(value, path, number)
+            self._remember({value: found})
         return found
 
     @cached_property
@@ -108,26 +122,33 @@ class DatasetFolder:
         # Questions name the same pictures again and again, and all concepts share the strangers'.
         return {}
 
+    def _remember(self, found: Mapping[str, Path]) -> None:
+        if len(self._found) > KEPT_PLACES:
+            self._found.clear()
+        self._found.update(found)
+
     def _find(self, value: str, path: str, number: int) -> Path:
-        where = f"'{self.root / path}' item {number}: image {shown(value)}"
+        where = f"'{self.root}/{path}' item {number}: image {shown(value)}"
         if not value or "\x00" in value:
             raise DataError(f"{where} is no path: give one relative to '{self.root}'")
-        pure = PurePosixPath(value)
-        for candidate in self._candidates(pure):
+        for candidate in self._candidates(value):
             inside = os.path.normpath(candidate)
             if inside == ".." or inside.startswith(("../", "/")):
                 raise DataError(f"{where} leaves the dataset: give a path below '{self.root}'")
             try:
-                if (self.root / inside).is_file():
+                if stat.S_ISREG(os.stat(f"{self.root}/{inside}").st_mode):
                     return self.root / inside
+            except (FileNotFoundError, NotADirectoryError, UnicodeError):
+                continue
             except OSError as error:
                 raise DataError(f"{where} cannot be looked up ({error.strerror}): correct the path") from error
         raise DataError(f"{where} does not exist below '{self.root}': add the picture or correct the path")
 
-    def _candidates(self, pure: PurePosixPath) -> list[str]:
+    def _candidates(self, value: str) -> list[str]:
+        if not value.startswith("/"):
+            return [value]
+        pure = PurePosixPath(value)
         text = pure.as_posix()
-        if not pure.is_absolute():
-            return [text]
         if text.startswith(f"{self.root.as_posix()}/"):
             return [text[len(self.root.as_posix()) + 1 :]]
         candidates = [text.rsplit(AUTHORS_ROOT, 1)[1]] if AUTHORS_ROOT in text else []
@@ -136,9 +157,8 @@ class DatasetFolder:
         return candidates + [end for end in ends if ".." not in end.split("/") and ("/" in end or end == BLACK)]
 
 
-def _is_picture(file: Path) -> bool:
-    shown_name = "mask" not in file.name and not file.name.startswith(".")
-    return shown_name and file.suffix.lower() in PICTURE_SUFFIXES and file.is_file()
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(PICTURE_SUFFIXES) and "mask" not in name and not name.startswith(".")
 
 
 def _place(loc: tuple[int | str, ...]) -> str:

@@ -7,9 +7,11 @@ a list of texts or an object of such lists.
 
 import logging
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from operator import itemgetter
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import AliasChoices, Field
+from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
 from unictokens.data.folder import DatasetFolder, shown
 from unictokens.data.records import PLAIN_CONDITIONS, Dialogue, ExamKind, ExamQuestion, Exchange, Kind
@@ -32,31 +34,32 @@ class ConceptInfo:
     num_testing_info: Annotated[int, Field(ge=0)] | None = None
 
 
-@dataclass(frozen=True)
-class RawTurn:
+class RawTurn(TypedDict):
     """One utterance; test files leave `from` out."""
 
     value: str
-    speaker: Annotated[Literal["human", "gpt"] | None, Field(validation_alias="from")] = None
+    speaker: Annotated[NotRequired[Literal["human", "gpt"] | None], Field(validation_alias="from")]
 
 
-@dataclass(frozen=True)
-class RawDialogue:
+class RawDialogue(TypedDict):
     """An item of a stage or test file."""
 
     conversations: Annotated[list[RawTurn], Field(min_length=2)]
-    image: str | None = None
-    type: str | None = None
+    image: NotRequired[str | None]
+    type: NotRequired[str | None]
 
 
-@dataclass(frozen=True)
-class RawPair:
+class RawPair(TypedDict):
     """A question and its answer without the dialogue around them."""
 
     question: Annotated[str, Field(validation_alias=AliasChoices("query", "question"))]
     answer: str
-    image: str | None = None
-    type: str | None = None
+    image: NotRequired[str | None]
+    type: NotRequired[str | None]
+
+
+Item = tuple[int, tuple[Exchange, ...], str | None, str | None]
+"""A checked item of any form: its place in the file, counted from 0, what is said, its picture, its type."""
 
 
 def read_dialogues(folder: DatasetFolder, path: str, need_picture: bool = False) -> tuple[Dialogue, ...]:
@@ -65,16 +68,11 @@ def read_dialogues(folder: DatasetFolder, path: str, need_picture: bool = False)
     With `need_picture`, items without a picture are left out, as the published training code does (logged with their
     count). Raises DataError naming file, item, value and fix.
     """
-    items = _raw_items(folder, path)
+    items = _items(folder, path)
     dialogues = [
-        Dialogue(
-            _exchanges(folder, path, number, item),
-            None if item.image is None else folder.picture(item.image, path, number),
-            path,
-            number,
-        )
-        for number, item in items
-        if item.image is not None or not need_picture
+        Dialogue(exchanges, None if image is None else folder.picture(image, path, number), path, number)
+        for number, exchanges, image, _ in items
+        if image is not None or not need_picture
     ]
     if len(dialogues) < len(items):
         logger.warning("%s: %d items without a picture are left out", path, len(items) - len(dialogues))
@@ -84,11 +82,10 @@ def read_dialogues(folder: DatasetFolder, path: str, need_picture: bool = False)
 def read_exam(folder: DatasetFolder, path: str, default: ExamKind | None = None) -> tuple[ExamQuestion, ...]:
     """The questions of a test file; `default` is the kind of items that name none. Raises DataError."""
     questions = []
-    for number, item in _raw_items(folder, path):
-        exchange = _exchanges(folder, path, number, item)[0]
-        image = None if item.image is None else folder.picture(item.image, path, number)
-        kind = _exam_kind(folder, path, number, item.type or default)
-        questions.append(ExamQuestion(kind, exchange.question, exchange.answer, image, number))
+    for number, exchanges, name, said in _items(folder, path):
+        image = None if name is None else folder.picture(name, path, number)
+        kind = _exam_kind(folder, path, number, said or default)
+        questions.append(ExamQuestion(kind, exchanges[0].question, exchanges[0].answer, image, number))
     return tuple(questions)
 
 
@@ -113,41 +110,53 @@ def read_template(folder: DatasetFolder, path: str) -> dict[str, tuple[str, ...]
     }
 
 
-def _raw_items(folder: DatasetFolder, path: str) -> list[tuple[int, RawDialogue | RawPair]]:
+def _items(folder: DatasetFolder, path: str) -> list[Item]:
     value = folder.json(path)
     if isinstance(value, dict):
         by_image = folder.check(path, value, dict[str, list[RawPair]])
-        pairs = [RawPair(pair.question, pair.answer, image) for image, some in by_image.items() for pair in some]
-        return list(enumerate(pairs))
-    items = folder.check(path, value, list[dict[str, Any]])
-    read: list[tuple[int, RawDialogue | RawPair]] = []
-    for number, item in enumerate(items):
-        form = RawPair if "conversations" not in item and {"query", "question"} & item.keys() else RawDialogue
-        read.append((number, _one(folder, path, number, item, form)))
-    return read
+        asked = [(image, pair) for image, pairs in by_image.items() for pair in pairs]
+        return [
+            (number, (Exchange(pair["question"], pair["answer"]),), image, None)
+            for number, (image, pair) in enumerate(asked)
+        ]
+    # All items of a form are checked at once, as an object by number, so that messages count items as the file does.
+    dialogues, pairs = {}, {}
+    for number, item in enumerate(folder.check(path, value, list[Any])):
+        (pairs if _is_pair(item) else dialogues)[number] = item
+    items: list[Item] = [
+        (number, _exchanges(folder, path, number, item["conversations"]), item.get("image"), item.get("type"))
+        for number, item in folder.check(path, dialogues, dict[int, RawDialogue]).items()
+    ]
+    items += [
+        (number, (Exchange(pair["question"], pair["answer"]),), pair.get("image"), pair.get("type"))
+        for number, pair in folder.check(path, pairs, dict[int, RawPair]).items()
+    ]
+    return sorted(items, key=itemgetter(0)) if dialogues and pairs else items
 
 
-def _one(
-    folder: DatasetFolder, path: str, number: int, item: dict[str, Any], form: type[RawPair] | type[RawDialogue]
-) -> RawDialogue | RawPair:
-    # Checked as the value of an object, so that the message counts items as the file does.
-    return folder.check(path, {number: item}, dict[int, form])[number]
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, dict) and "conversations" not in item and ("query" in item or "question" in item)
 
 
-def _exchanges(folder: DatasetFolder, path: str, number: int, item: RawDialogue | RawPair) -> tuple[Exchange, ...]:
-    if isinstance(item, RawPair):
-        return (Exchange(item.question, item.answer),)
-    turns = item.conversations
-    for at, turn in enumerate(turns):
-        expected = ("human", "gpt")[at % 2]
-        if turn.speaker not in (None, expected):
-            raise DataError(
-                f"'{folder.root / path}': item {number}, conversations.{at}.from is '{turn.speaker}': "
-                f"turns alternate and begin with 'human'; make it '{expected}'"
-            )
+def _exchanges(folder: DatasetFolder, path: str, number: int, turns: list[RawTurn]) -> tuple[Exchange, ...]:
     if len(turns) % 2:
         raise DataError(f"'{folder.root / path}': item {number} has {len(turns)} turns: give every question one answer")
-    return tuple(Exchange(turns[at].value, turns[at + 1].value) for at in range(0, len(turns), 2))
+    exchanges = []
+    both = iter(turns)
+    for question, answer in zip(both, both, strict=True):
+        if question.get("speaker") not in (None, "human") or answer.get("speaker") not in (None, "gpt"):
+            raise _out_of_turn(folder, path, number, turns)
+        exchanges.append(Exchange(question["value"], answer["value"]))
+    return tuple(exchanges)
+
+
+def _out_of_turn(folder: DatasetFolder, path: str, number: int, turns: list[RawTurn]) -> DataError:
+    said = [(at, turn.get("speaker"), ("human", "gpt")[at % 2]) for at, turn in enumerate(turns)]
+    at, speaker, expected = next(one for one in said if one[1] not in (None, one[2]))
+    return DataError(
+        f"'{folder.root / path}': item {number}, conversations.{at}.from is '{speaker}': "
+        f"turns alternate and begin with 'human'; make it '{expected}'"
+    )
 
 
 def _exam_kind(folder: DatasetFolder, path: str, number: int, kind: str | None) -> ExamKind:

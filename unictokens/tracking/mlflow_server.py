@@ -1,4 +1,4 @@
-"""A tracking server that speaks MLflow: an address, or a database; the only file that imports mlflow.
+"""A tracking server that speaks MLflow: an address, or a database.
 
 Runs are found by a tag with their spool's mark. A concept's bundle is a plain artifact in `model/` of its run, and the version
 in the registry points there: no pickled Python is involved, and `mlflow.artifacts.download_artifacts("models:/unictokens-bo@stable")`
@@ -7,22 +7,18 @@ gives the file. MLflow itself calls the newest version `latest`.
 
 import hashlib
 import io
-import logging
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from PIL import Image
 
-from unictokens.errors import DependencyError
 from unictokens.tracking.address import SQLITE, shown
 from unictokens.tracking.base import Status
-from unictokens.tracking.server import Away, Number, Refused, Setting
-
-Result = TypeVar("Result")
+from unictokens.tracking.mlflow_client import MlflowConnection, words
+from unictokens.tracking.server import Number, Refused, Setting
 
 EXPERIMENT = "unictokens"
 RUN_TAG, SPOOL_TAG, ENDED_TAG, VERSION_TAG = (
@@ -39,20 +35,8 @@ DATABASES = ("postgresql", "mysql", "mssql")
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 PARAM_LENGTH = 500
 THUMBNAIL = 256
-MODEL = "model"
-
-CLIENT_ENVIRONMENT = {
-    # One try of a few seconds: the uploader comes back by itself, and does so less and less often.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-FOR_EVER = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "INVALID_STATE"}
-"""What MLflow calls errors that the same request would meet again."""
-HTTP_FOR_EVER = ("error code 413", "error code 422")
-"""And those of a proxy before it that MLflow has no name for, as it words them."""
+MODEL, BUNDLE = "model", "concept.safetensors"
+"""A bundle among a run's artifacts: the folder that a version of the registry means, and the file in it."""
 
 
 def model_name(concept: str) -> str:
@@ -64,25 +48,13 @@ class MlflowServer:
     """The server at `uri`. Raises DependencyError without mlflow, Refused for an address that it does not understand."""
 
     def __init__(self, uri: str) -> None:
-        for name, value in CLIENT_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        try:
-            from mlflow.tracking import MlflowClient
-        except ModuleNotFoundError as error:
-            raise DependencyError("tracking needs the library 'mlflow': pip install mlflow, or use 'off'") from error
-        # Its database layer reports every migration step of a new file; those lines mean nothing to a user.
-        for name in ("alembic", "mlflow"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        self._connection = MlflowConnection(
+            uri, "tracking", "correct --tracking-uri, start the server, or use 'off'", without=", or use 'off'"
+        )
+        self._asked = self._connection.asked
+        self._client = self._connection.client
         self._uri = uri
         self._experiment = ""
-        try:
-            self._client: Any = MlflowClient(uri, uri)
-        except ModuleNotFoundError as error:
-            raise DependencyError(
-                f"tracking at '{shown(uri)}' needs the library '{error.name}': pip install 'unictokens[postgres]'"
-            ) from error
-        except Exception as error:  # as in `_asked`
-            raise self._complaint(error) from error
 
     def check(self) -> None:
         self._asked(self._experiment_id)
@@ -186,7 +158,7 @@ class MlflowServer:
         name, mark = model_name(concept), {SPOOL_TAG: spool, VERSION_TAG: str(version)}
         with tempfile.TemporaryDirectory() as folder:
             # The names of the artifacts must not depend on what the file is called here.
-            copy = shutil.copyfile(bundle, Path(folder, "concept.safetensors"))
+            copy = shutil.copyfile(bundle, Path(folder, BUNDLE))
             self._client.log_artifact(run, str(copy), MODEL)
         try:
             self._client.create_registered_model(name)
@@ -194,8 +166,8 @@ class MlflowServer:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         if not self._client.search_model_versions(f"name = '{name}' and tags.`{SPOOL_TAG}` = '{spool}'"):
-            words = f"{concept}@v{version} in the concept store"
-            self._client.create_model_version(name, f"runs:/{run}/{MODEL}", run, tags=mark, description=words)
+            told = f"{concept}@v{version} in the concept store"
+            self._client.create_model_version(name, f"runs:/{run}/{MODEL}", run, tags=mark, description=told)
 
     def _alias(self, name: str, aliases: Mapping[str, int]) -> bool:
         from mlflow.exceptions import MlflowException
@@ -217,38 +189,10 @@ class MlflowServer:
             self._client.delete_registered_model_alias(name, alias)
         return complete
 
-    def _asked(self, action: Callable[[], Result]) -> Result:
-        """Run `action`; whatever MLflow, its database or the network say becomes Away or Refused, in one line."""
-        try:
-            return action()
-        except Refused:
-            raise
-        except (
-            Exception
-        ) as error:  # these libraries raise what their own libraries raise; none of it may end the uploader
-            raise self._complaint(error) from error
-
-    def _complaint(self, error: Exception) -> Away | Refused:
-        kind = Refused if _for_ever(error) else Away
-        return kind(
-            f"tracking at '{shown(self._uri)}' failed ({_words(error, self._uri)}): "
-            "correct --tracking-uri, start the server, or use 'off'"
-        )
-
 
 def _picture(file: Path) -> Image.Image:
     try:
         with Image.open(io.BytesIO(file.read_bytes())) as picture:
             return picture.convert("RGB")
     except OSError as error:
-        raise Refused(f"picture '{file}' cannot be read ({_words(error)})") from error
-
-
-def _for_ever(error: Exception) -> bool:
-    code = getattr(error, "error_code", "")
-    return code in FOR_EVER or any(words in str(error) for words in HTTP_FOR_EVER)
-
-
-def _words(error: Exception, uri: str = "") -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return (text.replace(uri, shown(uri)) if uri else text)[:200]
+        raise Refused(f"picture '{file}' cannot be read ({words(error)})") from error
