@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 
 from serve.engine.settings import EngineSettings
 from serve.limits import Limits
+from serve.naming import hot_names
 from unictokens.config import Precision
 from unictokens.errors import ConfigError
 from unictokens.settings import override as override_tree
@@ -121,6 +122,7 @@ class ServeConfig:
     backbone         mini, a folder or a hub name; device: auto, cpu, cuda or spread
     teaching         None: this endpoint does not train
     registries       None: concepts that follow a registry keep the versions they have
+    hot              concepts that each replica loads when it starts and keeps, as "ada/bo"; of others the least used go first
     """
 
     __pydantic_config__ = STRICT
@@ -134,10 +136,12 @@ class ServeConfig:
     http: Http = Http()
     teaching: Teaching | None = Teaching()
     registries: Registries | None = Registries()
+    hot: tuple[str, ...] = ()
     engine: EngineSettings = EngineSettings()
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
+        hot_names(self.hot)
         models, longest = self.models, self.limits.deadline
         whole = self.limits.body_seconds + longest + SLACK
         if models.fewest > models.most:

@@ -29,7 +29,9 @@ from serve.doorstep import Doorstep
 from serve.engine_client import EngineClient
 from serve.folder import Folder
 from serve.follower import Follower
+from serve.hot import HotConcepts
 from serve.metrics import Numbers
+from serve.naming import hot_names
 from serve.pulse import Pulse
 from serve.ray_metrics import RayMetrics
 from serve.ray_trainer import Teacher
@@ -58,6 +60,7 @@ class Model:
         config = from_dict(settings)
         backbone = load_backbone(config.backbone, device=place(config.device), precision=config.precision)
         self._client = EngineClient.over(backbone, config.engine)
+        self._hot = keep_hot(config, self._client) if config.hot else None
         self._pulse = Pulse(self._client.counters)
         self._telling = asyncio.ensure_future(_tell(Numbers(engine=self._client.counters)))
 
@@ -99,7 +102,9 @@ class Model:
 
     def __del__(self) -> None:
         # Ray calls this when the last request is done; a constructor that failed has left nothing behind.
-        if hasattr(self, "_client"):
+        if hasattr(self, "_telling"):
+            if self._hot is not None:
+                self._hot.close()
             self._client.close()
 
 
@@ -125,7 +130,7 @@ class Doors:
         house = House(client=client, users=users, trainer=self._trainer, limits=self._config.limits)
         registries, follower = self._config.registries, None
         if registries is not None:  # all doors have one, of which one looks, until its door ends
-            follower = Follower(users, client.info.fingerprint, folder.follower, registries.every)
+            follower = Follower(users, lambda: client.info.fingerprint, folder.follower, registries.every)
         tasks = [asyncio.ensure_future(work) for work in (client.watch(), _tell(Numbers(http=counters)))]
         try:
             yield create_app(house)
@@ -269,6 +274,12 @@ def place(device: str) -> str:
     import torch
 
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def keep_hot(config: ServeConfig, client: EngineClient) -> HotConcepts:
+    """Load the concepts that `config` calls hot, and follow their names."""
+    users = Folder(Path(config.folder)).open_users(config.database)
+    return HotConcepts(client.concepts, users, hot_names(config.hot))
 
 
 async def _events(events: AsyncGenerator[Any]) -> AsyncGenerator[Any]:

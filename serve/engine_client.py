@@ -18,6 +18,7 @@ from serve.engine.asked import Ask, Asked, Draw
 from serve.engine.counters import Counters
 from serve.engine.engine import Engine
 from serve.engine.settings import EngineSettings
+from serve.engine.shelf import ConceptShelf
 from unictokens.backbones.base import Sampling, Turn
 from unictokens.backbones.showo.backbone import ShowO
 from unictokens.backbones.showo.stepper import ShowOStepper
@@ -68,6 +69,11 @@ class EngineClient:
     def counters(self) -> Counters:
         """The engine's numbers."""
         return self._engine.counters
+
+    @property
+    def concepts(self) -> ConceptShelf:
+        """The rows that are loaded."""
+        return self._engine.shelf
 
     @property
     def alive(self) -> bool:

@@ -32,7 +32,7 @@ PATIENCE = 5.0
 class Follower:
     """Follows what `users` has links for, while this is the process that holds `lock`.
 
-    fingerprint  of the frozen weights that are served
+    fingerprint  of the frozen weights that are served now
     every        seconds between two looks
     connect      opens a registry by its address. Raises StorageError, DependencyError
     """
@@ -40,7 +40,7 @@ class Follower:
     def __init__(
         self,
         users: Users,
-        fingerprint: str,
+        fingerprint: Callable[[], str],
         lock: Path,
         every: float,
         connect: Callable[[str], Registry] = MlflowRegistry,
@@ -99,7 +99,7 @@ class Watch:
         self,
         users: Users,
         uri: str,
-        fingerprint: str,
+        fingerprint: Callable[[], str],
         connect: Callable[[str], Registry],
         ended: threading.Event,
     ) -> None:

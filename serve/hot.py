@@ -7,24 +7,13 @@ from collections.abc import Sequence
 from serve.client import Reference
 from serve.engine.shelf import ConceptShelf
 from serve.folder import Users
-from serve.naming import ConceptName, parse_name
-from unictokens.errors import ConfigError, UniCTokensError
+from serve.naming import ConceptName
+from unictokens.errors import UniCTokensError
 
 log = logging.getLogger(__name__)
 
 EVERY = 5.0
 """Seconds between looks at which version a name means."""
-
-
-def hot_names(texts: Sequence[str]) -> tuple[ConceptName, ...]:
-    """Names of concepts with their owners, "ada/bo" or "ada/bo@stable". Raises ConfigError for anything else."""
-    names = []
-    for text in texts:
-        name = parse_name(text)
-        if name is None or name.owner is None:
-            raise ConfigError(f"hot concept '{text}' names no user's concept: write it as 'ada/bo'")
-        names.append(name)
-    return tuple(names)
 
 
 class HotConcepts:
@@ -42,7 +31,8 @@ class HotConcepts:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="hot concepts", daemon=True)
         self.look()
-        self._thread.start()
+        if names:
+            self._thread.start()
 
     def look(self) -> None:
         """Pin what each name means now in place of what it meant before."""
@@ -62,7 +52,8 @@ class HotConcepts:
     def close(self) -> None:
         """Stop following."""
         self._over.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _follow(self) -> None:
         while not self._over.wait(self._every):

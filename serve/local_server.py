@@ -24,6 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--config", default="demo", help="how uploaded concepts are trained: a preset or a file (demo)")
     parser.add_argument("--negatives", type=Path, help="random pictures that no uploaded concept is in")
+    parser.add_argument("--hot", nargs="+", default=[], metavar="USER/NAME", help="concepts to load now and to keep")
     add_device(parser)
     return _serve(parser.parse_args(arguments))
 
@@ -39,20 +40,24 @@ def _serve(given: argparse.Namespace) -> int:
     from serve.engine_client import EngineClient
     from serve.folder import Folder
     from serve.follower import Follower
+    from serve.hot import HotConcepts
     from serve.limits import Limits
     from serve.local_trainer import LocalTrainer
     from serve.metrics import Numbers
     from serve.metrics_page import WithPage
+    from serve.naming import hot_names
     from unictokens.backbones import load_backbone
 
     _set_up_logging()
+    names = hot_names(given.hot)
     folder = Folder(given.folder)
     users = folder.open_users(given.database)
     client = EngineClient.over(load_backbone(given.backbone, device=read_device(given)))
     negatives = given.negatives or (_strangers(folder.root / "strangers") if given.backbone == "mini" else None)
     trainer = LocalTrainer(folder.concepts, ("--config", given.config, "--backbone", given.backbone), negatives)
     house = House(client=client, users=users, trainer=trainer, limits=Limits())
-    follower = Follower(users, client.info.fingerprint, folder.follower, Registries().every)
+    hot = HotConcepts(client.concepts, users, names)
+    follower = Follower(users, lambda: client.info.fingerprint, folder.follower, Registries().every)
     counters = HttpCounters()
     app = WithPage(Counted(create_app(house), counters), Numbers(client.counters, counters))
     print(f"serving {client.info.name} on http://{given.host}:{given.port}/v1 (document: /docs); Ctrl-C stops it")
@@ -67,6 +72,7 @@ def _serve(given: argparse.Namespace) -> int:
         )
     finally:
         follower.close()
+        hot.close()
         trainer.close()
         client.close()
     return OK

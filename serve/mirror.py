@@ -59,7 +59,7 @@ def renamed(bundle: ConceptBundle, name: str) -> ConceptBundle:
 class Mirror:
     """A registry as concepts see it that are served on the backbone of this fingerprint. Used by one thread at a time."""
 
-    def __init__(self, registry: Registry, fingerprint: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, registry: Registry, fingerprint: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
         self._registry = registry
         self._fingerprint = fingerprint
         self._clock = clock
@@ -106,10 +106,11 @@ class Mirror:
         card = bundle.card
         if card.name != link.source:
             raise ConceptError(f"it is a concept '{card.name}', not '{link.source}': register it under another model")
-        if card.backbone.fingerprint != self._fingerprint:
+        served = self._fingerprint()
+        if card.backbone.fingerprint != served:
             raise ConceptError(
                 f"it was learned on backbone '{card.backbone.name}' ({card.backbone.fingerprint[:12]}), "
-                f"served is another ({self._fingerprint[:12]}): train it on this one"
+                f"served is another ({served[:12]}): train it on this one"
             )
         return renamed(bundle, link.concept.name)
 

@@ -5,11 +5,12 @@ of the caller's own, whatever either is called.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from serve.refusal import wrong
 from unictokens.concepts.names import check_name
-from unictokens.errors import ConceptError
+from unictokens.errors import ConceptError, ConfigError
 
 _WORD = r"[A-Za-z0-9_-]{1,64}"
 _NAME = rf"(?:({_WORD})/)?({_WORD})(?:@({_WORD}))?"
@@ -33,6 +34,17 @@ def parse_name(text: str) -> ConceptName | None:
     """`text` as a concept's name, or None when it cannot be one."""
     found = _WHOLE.fullmatch(text)
     return None if found is None else ConceptName(found[2], found[1], found[3])
+
+
+def hot_names(texts: Sequence[str]) -> tuple[ConceptName, ...]:
+    """Names of concepts with their owners, "ada/bo" or "ada/bo@stable". Raises ConfigError for anything else."""
+    names = []
+    for text in texts:
+        name = parse_name(text)
+        if name is None or name.owner is None:
+            raise ConfigError(f"hot concept '{text}' names no user's concept: write it as 'ada/bo'")
+        names.append(name)
+    return tuple(names)
 
 
 def placeholders(*texts: str) -> tuple[ConceptName, ...]:

@@ -142,6 +142,7 @@ def endpoint_here(
         models=models,
         doors=doors,
         http=Http(port=port),
+        hot=("ada/bo",),
         engine=EngineSettings(canvases=2, waiting=4, waiting_of_user=4),
         limits=Limits(concurrent=200),
     )

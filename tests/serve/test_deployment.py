@@ -113,6 +113,10 @@ def test_unknown_settings_do_not_reach_ray() -> None:
     assert deployment.app({"models.most": 2, "teaching": None}) is not None
 
 
+def test_hot_concepts_are_loaded_before_anybody_asks(endpoint: Endpoint) -> None:
+    assert [each["concepts.loads"] for each in endpoint.numbers()] == [1, 1]
+
+
 def test_the_openai_client_chats_streams_draws_and_edits(client: openai.OpenAI, mini: ShowO) -> None:
     assert [model.id for model in client.models.list()] == [mini.info.name, "bo"]
     url = f"data:image/png;base64,{base64.b64encode(png(64)).decode()}"

@@ -1,6 +1,7 @@
 """Concepts that follow a model of MLflow's registry: what is new there is served here within five seconds, and what is broken there
 changes nothing here."""
 
+import asyncio
 import socket
 import sys
 import time
@@ -15,7 +16,9 @@ from people import STAMP, Person, bundle
 from rayed import until
 
 from serve.__main__ import main
-from serve.config import Registries
+from serve.client import ModelInfo
+from serve.config import Registries, ServeConfig
+from serve.counted import HttpCounters
 from serve.folder import Folder, Users
 from serve.follower import Follower
 from serve.mirror import Mirror, renamed
@@ -24,9 +27,11 @@ from serve.users.following import Link
 from serve.users.shelf import Concept
 from unictokens.concepts.bundle import bundle_to_bytes, save_bundle
 from unictokens.errors import DependencyError
+from unictokens.settings import to_dict
 from unictokens.tracking.address import sqlite_uri
 from unictokens.tracking.mlflow_registry import MlflowRegistry, Registered
 from unictokens.tracking.mlflow_server import MlflowServer
+from unictokens.tracking.spool import locked
 from unictokens.tracking.server import Away, Refused
 
 SOON = 5.0
@@ -69,7 +74,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Team:
 @pytest.fixture
 def follower(users: Users, folder: Folder) -> Iterator[Follower]:
     """As an endpoint has it, which serves the backbone `STAMP`."""
-    made = Follower(users, STAMP.fingerprint, folder.follower, Registries().every)
+    made = Follower(users, lambda: STAMP.fingerprint, folder.follower, Registries().every)
     yield made
     made.close()
 
@@ -260,9 +265,9 @@ def test_one_of_two_looks_and_the_other_takes_over(
 
     team.train("quis", 1)
     follows(users, ada, team, "quis")
-    first = Follower(users, STAMP.fingerprint, folder.follower, 0.2, connect("first"))
+    first = Follower(users, lambda: STAMP.fingerprint, folder.follower, 0.2, connect("first"))
     until(lambda: served(ada) == 1, SOON)
-    second = Follower(users, STAMP.fingerprint, folder.follower, 0.2, connect("second"))
+    second = Follower(users, lambda: STAMP.fingerprint, folder.follower, 0.2, connect("second"))
     time.sleep(1)
     assert asked == ["first"]
     first.close()
@@ -297,7 +302,7 @@ def test_a_version_that_did_not_come_is_asked_for_less_and_less_often_until_it_d
     assert concept is not None
     now, link = [0.0], Link(concept, "memory", "bo", "bo")
     registry = FakeRegistry({1: bundle_to_bytes(bundle("bo")), 2: Away("no answer")})
-    mirror = Mirror(registry, STAMP.fingerprint, lambda: now[0])
+    mirror = Mirror(registry, lambda: STAMP.fingerprint, lambda: now[0])
     assert mirror.update(link) == "version 2 is not taken: no answer" and concept.served().reference.version == 1
     for _ in range(600):
         now[0] += 2
@@ -318,11 +323,43 @@ def test_nothing_of_a_concept_comes_back_that_is_deleted_while_it_is_copied(
     concept.store.put(bundle("bo"), 1)
     users.following.begin(Link(concept, "memory", "bo", "bo"))
     registry = FakeRegistry({2: bundle_to_bytes(bundle("bo"))}, before=lambda: users.shelf.delete(concept))
-    follower = Follower(users, STAMP.fingerprint, folder.follower, 0.1, lambda uri: registry)
+    follower = Follower(users, lambda: STAMP.fingerprint, folder.follower, 0.1, lambda uri: registry)
     until(lambda: registry.asked > 0 and not concept.folder.exists(), SOON)
     time.sleep(0.5)
     follower.close()
     assert not concept.folder.exists() and users.following.all() == ()
+
+
+class Handle:
+    """Replicas of a model that say what they are, without Ray."""
+
+    info: Any
+
+    def __init__(self) -> None:
+        self.info = self
+
+    def options(self, **_: Any) -> "Handle":
+        return self
+
+    async def remote(self) -> ModelInfo:
+        return ModelInfo(name="fake", image_size=32, fingerprint=STAMP.fingerprint)
+
+
+def test_a_door_on_ray_follows_while_it_is_open(ada: Person, team: Team, users: Users, folder: Folder) -> None:
+    pytest.importorskip("ray.serve", reason="Ray Serve is not installed")
+    from serve.deployment import Doors
+
+    team.train("salo", 1)
+    concept = follows(users, ada, team, "salo")
+
+    async def open_for_a_while() -> None:
+        doors = Doors(to_dict(ServeConfig(folder=str(folder.root))), Handle(), None)  # type: ignore[arg-type]
+        async with doors._open(HttpCounters()):
+            await asyncio.to_thread(until, lambda: len(concept.versions()) == 1, SOON)
+
+    asyncio.run(open_for_a_while())
+    with locked(folder.follower) as free:
+        assert free
 
 
 def test_without_mlflow_the_error_names_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ from serve.client import Reference
 from serve.engine.counters import ShelfCounters
 from serve.engine.shelf import ConceptShelf
 from serve.folder import Users
-from serve.hot import HotConcepts, hot_names
+from serve.hot import HotConcepts
+from serve.naming import hot_names
 from serve.users.shelf import Concept
 from unictokens.concepts.bundle import ConceptBundle
 from unictokens.errors import ConfigError
