@@ -59,7 +59,9 @@ def renamed(bundle: ConceptBundle, name: str) -> ConceptBundle:
 class Mirror:
     """A registry as concepts see it that are served on the backbone of this fingerprint. Used by one thread at a time."""
 
-    def __init__(self, registry: Registry, fingerprint: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, registry: Registry, fingerprint: Callable[[], str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._registry = registry
         self._fingerprint = fingerprint
         self._clock = clock

@@ -144,7 +144,8 @@ async def grant(here: HereNow, name: str = Name, user: str = Path(max_length=300
     receiver = await run_in_threadpool(here.house.users.accounts.find, user)
     if receiver is None or receiver.id == here.caller.user_id:
         raise Refusal(404, "user_not_found", "there is no such other user: handles are case-sensitive", "user")
-    await run_in_threadpool(here.house.users.shelf.grant, concept, receiver.id)
+    if not await run_in_threadpool(here.house.users.shelf.grant, concept, receiver.id):
+        raise absent("concept")
     return await run_in_threadpool(_body, here, concept)
 
 

@@ -151,7 +151,8 @@ def _quota(users: Users, given: argparse.Namespace) -> int:
 
 def _grant(users: Users, given: argparse.Namespace) -> int:
     receiver = users.accounts.get(given.receiver)
-    users.shelf.grant(_concept(users, given.owner, given.concept), receiver.id)
+    if not users.shelf.grant(_concept(users, given.owner, given.concept), receiver.id):
+        raise ConceptError(f"{given.owner}'s {given.concept} was deleted just now")
     print(f"{receiver.name} may now write <{given.owner}/{given.concept}>")
     return OK
 

@@ -20,6 +20,8 @@ from unictokens.errors import ConfigError, DependencyError, StorageError
 
 VERSION = 1
 WAIT_MS = 10_000
+ALONE = 250_514_671
+"""A number of our own among the locks of a PostgreSQL database."""
 
 TABLES = (
     "CREATE TABLE IF NOT EXISTS about (version INTEGER NOT NULL)",
@@ -76,6 +78,16 @@ class Statements:
         rows = self.all(sql, **values)
         return rows[0] if rows else None
 
+    def hold(self, table: str, identifier: str) -> None:
+        """Nobody else refers to this row, or changes it, until the transaction ends."""
+        if self._connection.dialect.name != "sqlite":  # which lets one transaction change things at a time anyhow
+            self.all(f"SELECT id FROM {table} WHERE id = :id FOR UPDATE", id=identifier)
+
+    def alone(self) -> None:
+        """Of those who ask for this, one goes on at a time; until its transaction ends."""
+        if self._connection.dialect.name == "postgresql":
+            self.all("SELECT pg_advisory_xact_lock(:number)", number=ALONE)
+
 
 class Database:
     """Transactions on one database; safe to share between threads and processes."""
@@ -112,6 +124,7 @@ class Database:
             event.listen(engine, "connect", _set_up_sqlite)
         database = cls(engine)
         with database.change() as sql:
+            sql.alone()  # replicas start at once, and "IF NOT EXISTS" is no lock
             for table in TABLES:
                 sql.run(table)
             about = sql.one("SELECT version FROM about")

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from serve.users.database import Taken
 from serve.users.shelf import COLUMNS, Concept, Shelf
+from unictokens.errors import ConceptError
 
 
 @dataclass(frozen=True)
@@ -30,18 +32,21 @@ class Following:
     shelf: Shelf
 
     def begin(self, link: Link) -> None:
-        """Let a concept follow from now on, in place of what it followed before."""
-        with self.shelf.database.change() as sql:
-            sql.run(
-                "INSERT INTO following (concept_id, uri, model, source, trouble) "
-                "VALUES (:concept, :uri, :model, :source, :trouble) ON CONFLICT (concept_id) "
-                "DO UPDATE SET uri = :uri, model = :model, source = :source, trouble = :trouble",
-                concept=link.concept.id,
-                uri=link.uri,
-                model=link.model,
-                source=link.source,
-                trouble=link.trouble,
-            )
+        """Let a concept follow from now on, in place of what it followed before. Raises ConceptError when it was deleted."""
+        try:
+            with self.shelf.database.change() as sql:
+                sql.run(
+                    "INSERT INTO following (concept_id, uri, model, source, trouble) "
+                    "VALUES (:concept, :uri, :model, :source, :trouble) ON CONFLICT (concept_id) "
+                    "DO UPDATE SET uri = :uri, model = :model, source = :source, trouble = :trouble",
+                    concept=link.concept.id,
+                    uri=link.uri,
+                    model=link.model,
+                    source=link.source,
+                    trouble=link.trouble,
+                )
+        except Taken as error:
+            raise ConceptError(f"{link.concept.owner}'s {link.concept.name} was deleted just now") from error
 
     def end(self, concept: Concept) -> bool:
         """Let a concept follow no more; it keeps its versions. False when it did not follow."""

@@ -146,6 +146,7 @@ class Shelf:
     def delete(self, concept: Concept) -> None:
         """Forget a concept: its name, grants, rows, photos and runs. Raises StorageError when the disk refuses."""
         with self.database.change() as sql:
+            sql.hold("concepts", concept.id)
             sql.run("DELETE FROM grants WHERE concept_id = :id", id=concept.id)
             sql.run("DELETE FROM concepts WHERE id = :id", id=concept.id)
         if concept.folder.exists():
@@ -158,16 +159,20 @@ class Shelf:
         if known is None and concept.folder.exists():
             remove_folder(concept.folder)
 
-    def grant(self, concept: Concept, user_id: str) -> None:
-        """Let a user use a concept."""
-        with self.database.change() as sql:
-            sql.run(
-                "INSERT INTO grants (concept_id, user_id, created) VALUES (:concept, :user, :now) "
-                "ON CONFLICT (concept_id, user_id) DO NOTHING",
-                concept=concept.id,
-                user=user_id,
-                now=self.clock(),
-            )
+    def grant(self, concept: Concept, user_id: str) -> bool:
+        """Let a user use a concept; False when it was deleted meanwhile."""
+        try:
+            with self.database.change() as sql:
+                sql.run(
+                    "INSERT INTO grants (concept_id, user_id, created) VALUES (:concept, :user, :now) "
+                    "ON CONFLICT (concept_id, user_id) DO NOTHING",
+                    concept=concept.id,
+                    user=user_id,
+                    now=self.clock(),
+                )
+        except Taken:
+            return False
+        return True
 
     def revoke(self, concept: Concept, user_id: str) -> bool:
         """Take a grant back; False when there was none."""

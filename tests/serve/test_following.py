@@ -31,8 +31,8 @@ from unictokens.settings import to_dict
 from unictokens.tracking.address import sqlite_uri
 from unictokens.tracking.mlflow_registry import MlflowRegistry, Registered
 from unictokens.tracking.mlflow_server import MlflowServer
-from unictokens.tracking.spool import locked
 from unictokens.tracking.server import Away, Refused
+from unictokens.tracking.spool import locked
 
 SOON = 5.0
 
