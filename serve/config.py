@@ -61,13 +61,13 @@ class Doors:
 
     replicas         how many
     open             requests inside one of them at a time; more are told to come back (429)
-    waiting          requests that are just being told so, and as many that wait for it; beyond them Ray refuses, without our words
+    waiting          requests that may stand there until they are told so; beyond them Ray refuses, without the API's words
     """
 
     __pydantic_config__ = STRICT
     replicas: Count = 1
     open: Count = 512
-    waiting: Count = 64
+    waiting: Count = 1024
     cpus: Amount = 0.5
 
 

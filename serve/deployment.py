@@ -237,7 +237,7 @@ def application(config: ServeConfig) -> serve.Application:
         serve.ingress()(Doors),
         name="doors",
         num_replicas=doors.replicas,
-        # The door itself says no, in the API's words, as long as this many more can be told so.
+        # The door itself says no, in the API's words.
         max_ongoing_requests=doors.open + doors.waiting,
         max_queued_requests=doors.waiting,
         backpressure_config=full,

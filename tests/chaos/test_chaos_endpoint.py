@@ -53,7 +53,7 @@ def test_a_node_that_is_taken_back_costs_no_request(tmp_path: Path, monkeypatch:
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # the endpoint's own keys are what is asked for here
     mini = load("mini")
-    models, doors = Models(fewest=2, most=2), Doors(cpus=0.0, open=24, waiting=4)
+    models, doors = Models(fewest=2, most=2), Doors(cpus=0.0, open=24, waiting=100)
     with world(nodes=2) as cluster:
         ray.init(address=cluster.address, log_to_driver=False)
         try:
