@@ -5,7 +5,7 @@ import importlib
 
 from benchmarks.timing import Result
 
-PARTS = ("plan", "queue", "lanes", "simulate")
+PARTS = ("plan", "queue", "lanes", "simulate", "day")
 
 
 def add(parser: argparse.ArgumentParser) -> None:

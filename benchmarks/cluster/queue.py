@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,11 +123,15 @@ def _probe(concepts: int, least: int) -> Row:
         looked, some = _timed(keeper.bulletin, version, {})
         row |= {"bulletin ms": 1000 * looked, "bulletin KiB": len(pickle.dumps(some)) / 1024}
         sent = pickle.dumps(bulletin)
-        del keeper, bulletin
-        before = resident_bytes() or 0
-        heard = pickle.loads(sent)  # what the driver gets and keeps
-        known = {status.name: status for status in heard.changed}
-        row |= {"driver MiB": ((resident_bytes() or 0) - before) / MIB, "first bulletin MiB": len(sent) / MIB}
+        del keeper, bulletin, plan
+        # Allocated, not resident: the driver's objects would fill what the keeper's have left.
+        tracemalloc.start()
+        plan = folder.plan()
+        row["plan MiB"] = tracemalloc.get_traced_memory()[0] / MIB
+        known = {status.name: status for status in pickle.loads(sent).changed}  # what the driver keeps
+        now, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        row |= {"driver MiB": now / MIB, "at most MiB": most / MIB, "first bulletin MiB": len(sent) / MIB}
         row["summary s"], _ = _timed(summarise, plan, tuple(known.values()), 1.0)
     row["process MiB"] = peak_memory() / MIB
     return row

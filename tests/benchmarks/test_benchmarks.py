@@ -76,3 +76,14 @@ def test_needed_operations_are_those_that_a_step_makes() -> None:
             step()
         needed, made = useful_flops(backbone, step.collate()), counter.get_total_flops()
         assert 0.9 * made <= needed <= 1.02 * made
+
+
+def test_a_day_of_many_concepts_is_the_sum_of_its_parts() -> None:
+    command = [sys.executable, "-m", "benchmarks", "cluster", "day", "--json", "--concepts", "86400", "--train", "9"]
+    command += ["--beyond", "1", "--pack", "4", "--epochs", "3", "--width", "8", "--price", "0.5", "--keeper", "0.001"]
+    done = subprocess.run([*command, "--report", "2"], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = {row["part"]: row for row in json.loads(done.stdout)["rows"]}
+    needed = [found[part]["a day"] for part in ("machines", "their price", "runs open at once")]
+    assert needed == pytest.approx([10, 10 * 24 * 0.5, 40]), "one concept a second, which takes ten"
+    keeper = [found[f"keeper, {part}"]["a day"] for part in ("starts, epochs and ends", "reports within epochs")]
+    assert keeper == pytest.approx([0.008, 0.001 * 4 * 9 / 2])
