@@ -125,7 +125,7 @@ class Watch:
             try:
                 if self._mirror is None:
                     self._mirror = Mirror(self._connect(self._uri), self._fingerprint)
-                for link in links:
+                for link in self._mirror.changed(links):
                     if self._ended.is_set():
                         return
                     self._update(self._mirror, link)

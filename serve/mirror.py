@@ -6,7 +6,7 @@ the registry's. Aliases become the registry's too: these and no others. What is 
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -24,6 +24,10 @@ LONGEST = 600.0
 
 class Registry(Protocol):
     """A registry, read. See `MlflowRegistry`."""
+
+    def marks(self, models: Collection[str]) -> dict[str, str]:
+        """What tells by name whether something of these models has changed. Raises Away."""
+        ...
 
     def look(self, model: str) -> Registered:
         """What there is of a model. Raises Refused, Away."""
@@ -66,6 +70,21 @@ class Mirror:
         self._fingerprint = fingerprint
         self._clock = clock
         self._refused: dict[tuple[str, int], _Refused] = {}
+        self._seen: dict[str, tuple[str, str]] = {}
+
+    def changed(self, links: Sequence[Link]) -> Iterator[Link]:
+        """Those of all links that are to be brought up to date: something of their model has changed, or stood in the way before.
+
+        Each that is asked for next says that the one before has been updated. Raises StorageError: Away.
+        """
+        marks = self._registry.marks({link.model for link in links})
+        ids = {link.concept.id for link in links}
+        self._seen = {concept: seen for concept, seen in self._seen.items() if concept in ids}
+        for link in links:
+            now = (link.model, marks.get(link.model, ""))
+            if link.trouble or self._seen.get(link.concept.id) != now:
+                yield link
+                self._seen[link.concept.id] = now
 
     def update(self, link: Link) -> str:
         """Bring a concept up to date; returns why it is not quite, "" when it is.

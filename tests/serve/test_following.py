@@ -5,7 +5,7 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -284,6 +284,9 @@ class FakeRegistry:
     versions: dict[int, bytes | Exception]
     asked: int = 0
     before: Callable[[], None] = lambda: None
+
+    def marks(self, models: Collection[str]) -> dict[str, str]:
+        return {model: str(self.versions) for model in models}
 
     def look(self, model: str) -> Registered:
         return Registered(tuple(sorted(self.versions, reverse=True)), {})
