@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+from pathlib import Path
 
 from cluster.folder import JobFolder, list_jobs
 from cluster.remote import OUTPUT, find
@@ -29,7 +30,11 @@ def here(arguments: argparse.Namespace) -> JobFolder:
     output = absolute(arguments.out)
     known = list_jobs(output)
     if not known:
-        raise ConfigError(f"no job was ever started into '{output}': check --out")
+        swept = isinstance(output, Path) and (output / "sweeps").is_dir()
+        raise ConfigError(
+            f"no job was ever started into '{output}': check --out"
+            + (f", or name a sweep's own folder: {output}/sweeps/NAME" if swept else "")
+        )
     for name in known:
         if arguments.job in ("", name, sent_as(JobFolder(output, name))):
             return JobFolder(output, name)
