@@ -262,7 +262,7 @@ def test_the_shipped_world_is_read_whole(tmp_path: Path) -> None:
     assert list(catalog.names) == names
     for name in catalog.names:
         record = catalog.concept(name)
-        assert len(record.photos) == len(record.cropped) == 10 and len(record.test_photos) == 5
+        assert len(record.photos) == len(record.cropped) == 10 and len(record.test_photos) == 20
         assert record.understanding("stage_1") and record.understanding("stage_3") and record.positives
         assert {question.kind for question in record.exam} == {"rec", "vqa", "text_only", "choice"}
         assert record.knowledge_conditions() and record.conversations

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from unictokens.data.toyland import writer
 from unictokens.data.toyland.writer import write_dataset
 from unictokens.errors import ConfigError, DataError
 
@@ -33,7 +34,7 @@ def test_every_picture_named_in_json_exists_and_opens(dataset: Path) -> None:
         for file in files:
             assert (dataset / "concept/train" / name / file).is_file()
             assert (dataset / "concept/train" / name / "cropped" / file).is_file()
-        assert len(list((dataset / "concept/test" / name).glob("*.png"))) == 5
+        assert len(list((dataset / "concept/test" / name).glob("*.png"))) == 20
     assert len(list((dataset / "random_images").glob("*.png"))) == 100
 
 
@@ -59,10 +60,21 @@ def test_the_examination_has_all_types_and_plain_noes(dataset: Path) -> None:
     items = load(dataset / "test_data/bo.json")
     assert {item["type"] for item in items} == {"rec", "vqa", "text_only", "choice"}
     answers = Counter(item["conversations"][1]["value"] for item in items if item["type"] == "rec")
-    assert answers == {"Yes.": 5, "No.": 10}
+    assert answers == {"Yes.": 20, "No.": 40}
     trained = {item["image"] for item in load(dataset / "showo_training_data_stage_1/bo.json")}
     asked = {item["image"] for item in items if item["type"] != "text_only"}
     assert not trained & asked
+
+
+def test_more_test_pictures_change_nothing_of_what_is_trained(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "TESTED", 6)
+    write_dataset(tmp_path / "fewer", seed=1, concepts=2, size=32)
+    for file in (tmp_path / "fewer").rglob("*"):
+        place = file.relative_to(tmp_path / "fewer")
+        if file.is_file() and not {"test", "test_data"} & set(place.parts):
+            assert file.read_bytes() == (dataset / place).read_bytes(), place
 
 
 def test_text_only_items_use_the_black_picture(dataset: Path) -> None:

@@ -32,7 +32,10 @@ class Shot:
 
 @dataclass(frozen=True)
 class Album:
-    """All pictures that one concept's records speak of, training and test."""
+    """All pictures that one concept's records speak of, training and test.
+
+    told           of the test photos, those that questions beside recognition are about: the first ones
+    """
 
     train: list[Shot]
     hard: list[Shot]
@@ -40,6 +43,7 @@ class Album:
     test: list[Shot]
     test_hard: list[Shot]
     test_random: list[Shot]
+    told: int
 
 
 def placeholder(subject: Subject) -> str:
@@ -150,9 +154,10 @@ def examination(album: Album, subject: Subject, rng: np.random.Generator) -> lis
         for at, shot in enumerate(shots):
             wording = RECOGNITION[at % len(RECOGNITION)].format(who=who)
             items.append(_test_item(shot.path, Question(wording, answer, "rec"), "rec"))
-    items += [_test_item(shot.path, item, "vqa") for shot, item in visual(album.test, subject, 2, rng)]
+    told = album.test[: album.told]
+    items += [_test_item(shot.path, item, "vqa") for shot, item in visual(told, subject, 2, rng)]
     items += [_test_item(BLACK, item, "text_only") for item in text_only(subject, True, rng)]
-    for shot in album.test:
+    for shot in told:
         offers = [item for item in photo_questions(shot.photo, who, rng) if item.kind == "choice"]
         items += [_test_item(shot.path, item, "choice") for item in offers]
     return items

@@ -22,9 +22,10 @@ from unictokens.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
-TRAIN_PHOTOS, TEST_PHOTOS = 10, 5
-HARD_NEGATIVES, TEST_HARD_NEGATIVES = 30, 5
-RANDOM_PHOTOS, RANDOM_NEGATIVES, TEST_RANDOM_NEGATIVES = 100, 15, 5
+TRAIN_PHOTOS, TOLD_PHOTOS = 10, 5
+HARD_NEGATIVES, RANDOM_PHOTOS, RANDOM_NEGATIVES = 30, 100, 15
+TESTED = 20
+"""Test pictures of each kind: own, lookalikes, strangers. With five, one photo would be a tenth of a concept's score."""
 RANDOM_FOR_TRAINING = 80
 """The first 80 random pictures are for training, the last 20 for tests, whichever concept asks."""
 CROP_MARGIN = 0.03
@@ -73,14 +74,24 @@ def _refuse_taken(folder: Path) -> None:
 
 def _write_concept(root: Path, subject: Subject, crowd: Sequence[Shot], size: int, seed: int, place: int) -> None:
     rng = np.random.default_rng((seed, place, 4))
+    # Of their own, so that how much is tested changes nothing of what is trained.
+    more = np.random.default_rng((seed, place, 5))
     train, test = f"concept/train/{subject.name}", f"concept/test/{subject.name}"
     album = Album(
         train=_shots(train, [random_photo(rng, subject) for _ in range(TRAIN_PHOTOS)]),
         hard=_shots(f"{train}/negative_example", _lookalikes(subject, HARD_NEGATIVES, rng)),
         random=_some(crowd[:RANDOM_FOR_TRAINING], RANDOM_NEGATIVES, rng),
-        test=_shots(test, [random_photo(rng, subject) for _ in range(TEST_PHOTOS)]),
-        test_hard=_shots(f"{test}/negative_example", _lookalikes(subject, TEST_HARD_NEGATIVES, rng)),
-        test_random=_some(crowd[RANDOM_FOR_TRAINING:], TEST_RANDOM_NEGATIVES, rng),
+        test=_shots(
+            test,
+            [random_photo(rng, subject) for _ in range(TOLD_PHOTOS)]
+            + [random_photo(more, subject) for _ in range(TESTED - TOLD_PHOTOS)],
+        ),
+        test_hard=_shots(
+            f"{test}/negative_example",
+            _lookalikes(subject, TOLD_PHOTOS, rng) + _lookalikes(subject, TESTED - TOLD_PHOTOS, more),
+        ),
+        test_random=_some(crowd[RANDOM_FOR_TRAINING:], TESTED, rng),
+        told=TOLD_PHOTOS,
     )
     for shot in (*album.train, *album.hard, *album.test, *album.test_hard):
         _save(render(shot.photo, size), root / shot.path)
