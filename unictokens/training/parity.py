@@ -4,20 +4,24 @@ Every picture code, id and label must be equal; losses, gradients and rows agree
 """
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
+from unictokens.backbones.base import Drawing, GenerationRequest, Sampling
 from unictokens.backbones.showo.backbone import ShowO
 from unictokens.backbones.showo.batch import Block, ShowOBatch
 from unictokens.backbones.showo.config import ShowOConfig
+from unictokens.backbones.showo.drawing import DrawingTask
 from unictokens.backbones.showo.image_tokenizer import Magvit, MagvitConfig
 from unictokens.backbones.showo.language_model import LanguageModel
 from unictokens.backbones.showo.vocabulary import IGNORE, Vocabulary
+from unictokens.concepts.bank import ConceptBank
 from unictokens.concepts.tokenizer import TextTokenizer
 from unictokens.data.catalog import Catalog
 from unictokens.methods.base import Beginning
@@ -199,7 +203,8 @@ class Comparison:
 
 
 class SteadyShowO(ShowO):
-    """A Show-o whose codes of a recorded picture are the recorded ones, where only a byte's rounding keeps them apart.
+    """A Show-o that draws in the published order of random numbers, and whose codes of a recorded picture are the recorded ones, where
+    only a byte's rounding keeps them apart.
 
     One flipped sign in one picture that perception painted would move every centre and so the whole last stage.
     """
@@ -215,6 +220,14 @@ class SteadyShowO(ShowO):
             if 0 < int(apart_P[nearest]) <= FLIPS and float(self.margins_P[nearest]) < MARGIN:
                 codes_BN[at] = self.recorded_PN[nearest]
         return codes_BN
+
+    def generate(self, requests: Sequence[GenerationRequest], bank: ConceptBank, sampling: Sampling) -> list[Drawing]:
+        task = DrawingTask(self.language_model, self.sequences, self.config.num_vq_tokens, bank)
+        drawn = []
+        for each in requests:
+            generator = Generator().manual_seed(each.seed)
+            drawn += task.run([self.sequences.text(each.prompt)], [each.concepts], sampling, generator)
+        return drawn
 
 
 def is_recording(folder: Path) -> bool:
