@@ -35,6 +35,8 @@ Initializer = Literal[
 
 OPEN_TABLES = ("initial", "initial_person")
 """Settings whose keys are not fixed: `override` may add one."""
+LATER = {"average": 0.0}
+"""Settings of a stage that there were not from the start, with the value that says what every run did before."""
 LISTED = "run 'python -m unictokens config' to list all settings"
 
 
@@ -64,6 +66,8 @@ class StageConfig:
     flip                 probability of mirroring a picture when the epoch list is drawn
     condition_dropout    probability of drawing without the text (for classifier-free guidance)
     start_epoch          epoch of the previous stage that this one continues from; None = its last
+    average              the stage ends with the mean of its rows over all steps of its last epochs, this share of them (rounded
+                         down); 0 = with the last rows, as paper and published code do
     """
 
     __pydantic_config__ = STRICT
@@ -84,6 +88,7 @@ class StageConfig:
     condition_dropout: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
     flip: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     start_epoch: Positive | None = None
+    average: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     optim: OptimConfig = OptimConfig()
 
 
@@ -195,8 +200,15 @@ def load_config(source: str, changed: Mapping[str, Any] | None = None) -> RunCon
 
 
 def config_hash(config: RunConfig) -> str:
-    """First 16 hex digits of a SHA-256 over everything that decides what a run learns (previews left out)."""
+    """First 16 hex digits of a SHA-256 over everything that decides what a run learns (previews left out).
+
+    A setting in LATER is left out where it changes nothing: runs from before there was one are continued, and found in stores.
+    """
     decisive = {key: value for key, value in to_dict(config).items() if key != "preview"}
+    for stage in decisive["stages"].values():
+        for key, before in LATER.items():
+            if stage[key] == before:
+                del stage[key]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -262,9 +274,15 @@ def _demo() -> RunConfig:
             initial_person={},
             understanding_batch=4,
             flip=0.5,
+            average=average,
             optim=OptimConfig(lr=lr),
         )
-        for name, epochs, lr in (("warmup", 12, 0.05), ("bootstrap", 4, 0.005), ("deepen", 8, 0.05))
+        for name, epochs, lr, average in (
+            ("warmup", 12, 0.05, 0.0),
+            ("bootstrap", 4, 0.005, 0.0),
+            # Lookalikes pull the boundary about from step to step; the mean stands where they pull it to.
+            ("deepen", 8, 0.05, 0.5),
+        )
     }
     quick = SamplingConfig(steps=16, guidance=3.0)
     return replace(

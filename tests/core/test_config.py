@@ -61,6 +61,16 @@ def test_hash_ignores_previews_and_nothing_else() -> None:
     assert config_hash(override(paper, {"seed": 1})) != config_hash(paper)
 
 
+def test_runs_from_before_a_setting_are_known_by_the_same_hash() -> None:
+    assert config_hash(PRESETS["paper"]) == "d3fa8f474128d91e"
+    before = to_dict(PRESETS["paper"])
+    for stage in before["stages"].values():
+        del stage["average"]
+    assert from_dict(before) == PRESETS["paper"]
+    averaged = override(PRESETS["paper"], {"stages.deepen.average": 0.5})
+    assert config_hash(averaged) != config_hash(PRESETS["paper"])
+
+
 def test_settings_are_parsed_as_json_or_text() -> None:
     assert parse_settings(["seed=3", "perception.regions=painted"]) == {"seed": 3, "perception.regions": "painted"}
     with pytest.raises(ConfigError, match="seed"):

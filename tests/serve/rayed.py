@@ -108,7 +108,9 @@ def endpoint_on_ray(mini: ShowO, home: Path, teaching: Teaching) -> Iterator[End
         _temp_dir=sessions,
     )
     try:
-        with endpoint_here(mini, home, Models(fewest=2, most=2, cpus=0.5), Doors(open=24, waiting=100), teaching) as made:
+        with endpoint_here(
+            mini, home, Models(fewest=2, most=2, cpus=0.5), Doors(open=24, waiting=100), teaching
+        ) as made:
             yield replace(made, sessions=sessions)
     finally:
         ray.shutdown()

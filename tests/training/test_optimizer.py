@@ -64,10 +64,50 @@ def test_restored_moments_continue_with_the_same_bytes() -> None:
     resumed = TrainedRows(
         ConceptTokens(LAYOUT, state["rows.embed"], state["rows.head"], state["rows.bias"]), LAYOUT.rows("shared"), OPTIM
     )
-    resumed.restore_moments(state)
+    resumed.restore(state)
     for rows in (undisturbed, resumed):
         for step in range(3, 5):
             loss(rows.tokens(), step).backward()
             rows.step()
+    for mine, theirs in zip(resumed.tokens().tensors(), undisturbed.tokens().tensors(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def walked(rows: TrainedRows, steps: range) -> list[ConceptTokens]:
+    """Make steps, count the rows after each; the rows that were counted."""
+    seen = []
+    for step in steps:
+        loss(rows.tokens(), step).backward()
+        rows.step()
+        rows.count()
+        seen.append(rows.tokens().detach())
+    return seen
+
+
+def test_rows_settle_at_the_mean_of_what_was_counted() -> None:
+    trained = LAYOUT.rows("identifier", "understanding")
+    rows = TrainedRows(tokens(), trained, OPTIM)
+    seen = walked(rows, range(5))
+    rows.settle()
+    others = [row for row in range(LAYOUT.total) if row not in trained]
+    for at, (mean, start) in enumerate(zip(rows.tokens().tensors(), tokens().tensors(), strict=True)):
+        expected = torch.stack([each.tensors()[at] for each in seen]).mean(0)
+        torch.testing.assert_close(mean, expected, rtol=0, atol=1e-6)
+        assert torch.equal(mean[others], start[others])
+    rows.settle()  # nothing was counted since
+    torch.testing.assert_close(rows.tokens().embed_KD, torch.stack([each.embed_KD for each in seen]).mean(0))
+
+
+def test_a_mean_goes_on_with_the_same_bytes_after_a_restart() -> None:
+    undisturbed = TrainedRows(tokens(), LAYOUT.rows("shared"), OPTIM)
+    walked(undisturbed, range(3))
+    state = undisturbed.state()
+    at = ConceptTokens(LAYOUT, state["rows.embed"], state["rows.head"], state["rows.bias"])
+    resumed = TrainedRows(at, LAYOUT.rows("shared"), OPTIM)
+    resumed.restore(state)
+    for rows in (undisturbed, resumed):
+        walked(rows, range(3, 5))
+        rows.settle()
+        assert not any(name.startswith("mean.") for name in rows.state())
     for mine, theirs in zip(resumed.tokens().tensors(), undisturbed.tokens().tensors(), strict=True):
         assert torch.equal(mine, theirs)

@@ -160,6 +160,22 @@ def test_start_epoch_beyond_the_stage_before_is_refused(train: Train, tmp_path: 
         train(tmp_path, stages__bootstrap__start_epoch=9)
 
 
+@pytest.mark.parametrize("epochs", [1, 5])
+def test_stage_that_averages_ends_alike_however_often_it_was_stopped(train: Train, tmp_path: Path, epochs: int) -> None:
+    last = "2-deepen-0002.safetensors"
+    for name, host in (("whole", None), ("parts", StopAfter(epochs)), ("parts", None)):
+        train(tmp_path / name, host, stages__deepen__average=1.0)
+    whole = (tmp_path / "whole/checkpoints" / last).read_bytes()
+    assert (tmp_path / "parts/checkpoints" / last).read_bytes() == whole
+    train(tmp_path / "plain", stages__deepen__average=0.4)  # of two epochs none
+    plain, averaged = rows_at(tmp_path / "plain", last), rows_at(tmp_path / "whole", last)
+    assert not torch.equal(plain["rows.embed"], averaged["rows.embed"])
+    assert torch.equal(plain["rows.embed"][1:6], averaged["rows.embed"][1:6]), (
+        "what the stage does not train is no mean"
+    )
+    assert set(plain) == set(averaged), "the mean is the rows by then"
+
+
 def test_only_the_last_checkpoints_stage_ends_and_the_best_epoch_stay(
     train: Train, tmp_path: Path, bo: ConceptRecord, short_config: RunConfig, tiny_backbone: ShowO
 ) -> None:

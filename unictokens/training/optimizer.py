@@ -2,6 +2,9 @@
 
 The published code gives the optimizer both full tables and puts every other row back after each step. Owning only the
 trained rows is equal to it, as long as rows that got no gradient still take their momentum and decay.
+
+Without a schedule the last rows are as far from their middle as the learning rate throws them: a stage may end with the mean of its
+last steps instead (Polyak and Juditsky 1992).
 """
 
 import torch
@@ -36,6 +39,8 @@ class TrainedRows:
             fused=on_gpu,
         )
         self._counts_on = self._leaves[0].device if on_gpu else torch.device("cpu")
+        self._means: list[Tensor] = []
+        self._counted = 0
 
     def tokens(self) -> ConceptTokens:
         """All rows, with the graph to the trained ones."""
@@ -63,19 +68,43 @@ class TrainedRows:
         """Clear gradients without a step: the pass that made them did not end."""
         self._adamw.zero_grad(set_to_none=True)
 
-    def state(self) -> dict[str, Tensor]:
-        """Everything that decides what comes next: all rows `rows.<part>` and the moments `moment.<part>.<name>`, on the CPU.
+    def count(self) -> None:
+        """Let the rows as they are have their part in the mean that `settle` takes."""
+        self._counted += 1
+        if not self._means:
+            self._means = [torch.zeros_like(leaf, requires_grad=False) for leaf in self._leaves]
+        for mean, leaf in zip(self._means, self._leaves, strict=True):
+            mean.lerp_(leaf.detach(), 1 / self._counted)
 
-        Moments are absent before the first step.
+    def settle(self) -> None:
+        """Put the mean of all counted rows in place of the last ones, and begin to count anew; nothing where none was counted."""
+        with torch.no_grad():
+            for leaf, mean in zip(self._leaves, self._means, strict=False):
+                leaf.copy_(mean)
+        self._means, self._counted = [], 0
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that decides what comes next, on the CPU: all rows `rows.<part>`, the moments `moment.<part>.<name>`, and
+        the mean of the counted rows `mean.<part>` with their number `mean.count`.
+
+        Moments are absent before the first step, means before the first count.
         """
         found = {f"rows.{part}": tensor for part, tensor in zip(PARTS, self.tokens().detach().tensors(), strict=True)}
         for part, leaf in zip(PARTS, self._leaves, strict=True):
             for name, value in self._adamw.state.get(leaf, {}).items():
                 found[f"moment.{part}.{name}"] = value
+        if self._counted:
+            found |= {f"mean.{part}": mean for part, mean in zip(PARTS, self._means, strict=True)}
+            found["mean.count"] = torch.tensor(self._counted)
         return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in found.items()}
 
-    def restore_moments(self, state: dict[str, Tensor]) -> None:
-        """Take the moments of `state()`; none in it means that no step was made yet."""
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take moments and means of `state()`, whose rows these are; none in it means that there was no step, or no count, yet."""
+        if "mean.count" in state:
+            self._counted = int(state["mean.count"])
+            self._means = [
+                state[f"mean.{part}"].to(leaf.device, copy=True) for part, leaf in zip(PARTS, self._leaves, strict=True)
+            ]
         for part, leaf in zip(PARTS, self._leaves, strict=True):
             if f"moment.{part}.step" not in state:
                 continue

@@ -105,7 +105,7 @@ class RunState:
         """Stand where the checkpoint was written, as if never interrupted."""
         self.number, self.epoch, self.step = checkpoint.cursor.number, checkpoint.cursor.epoch, 0
         self._open(self.tokens_of(checkpoint))
-        self.rows.restore_moments(checkpoint.tensors)
+        self.rows.restore(checkpoint.tensors)
 
     def tokens_of(self, checkpoint: Checkpoint) -> ConceptTokens:
         """The rows of a checkpoint of this run."""
@@ -133,10 +133,18 @@ class RunState:
         return understanding, list(zip(generation, draws, strict=True))
 
     def advance(self) -> bool:
-        """Count a finished step; True when it was the last of its epoch."""
+        """Count a finished step; True when it was the last of its epoch.
+
+        With the last of its stage the rows become their mean over the epochs that the stage averages.
+        """
+        config = self.stage.config
+        if self.epoch >= config.epochs - int(config.average * config.epochs):
+            self.rows.count()
         self.step += 1
         if self.step < len(self.lessons.steps):
             return False
         self.step = 0
         self.epoch += 1
+        if self.stage_over:
+            self.rows.settle()
         return True
