@@ -201,7 +201,7 @@ def application(config: ServeConfig) -> serve.Application:
                 "target_ongoing_requests": models.busy or config.working,
                 "upscale_delay_s": models.grow_after,
                 "downscale_delay_s": models.shrink_after,
-                "look_back_period_s": min(RAYS_LOOK_BACK, models.grow_after),
+                "look_back_period_s": look_back(models.grow_after),
             }
         }
         if models.grow_after < RAYS_REPORT:  # a field that Ray means to replace, so only where it is needed
@@ -246,6 +246,11 @@ def application(config: ServeConfig) -> serve.Application:
         graceful_shutdown_wait_loop_s=0.5,
         ray_actor_options={"num_cpus": doors.cpus},
     ).bind(settings, model, teacher)
+
+
+def look_back(grow_after: float) -> float:
+    """Seconds of a queue's past that decide: no longer than they must be, and longer than a report takes to come."""
+    return grow_after if grow_after < RAYS_REPORT else min(RAYS_LOOK_BACK, max(1.5 * RAYS_REPORT, grow_after))
 
 
 def app(given: dict[str, Any]) -> serve.Application:
