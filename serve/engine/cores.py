@@ -1,5 +1,8 @@
 """The processor's cores, divided among lanes that work at the same time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 
@@ -18,3 +21,16 @@ class Cores:
         # torch keeps the number for each thread, and asking is cheap where setting is not.
         if self._all and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """All of them for the calling thread: convolutions add up in another order with fewer, and a picture's bytes must not
+        depend on what else is going on. (Products and attention do not, see `showo.dense`.)
+        """
+        before = torch.get_num_threads()
+        self.share(1)
+        try:
+            yield
+        finally:
+            if self._all and torch.get_num_threads() != before:
+                torch.set_num_threads(before)

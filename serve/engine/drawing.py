@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from serve.engine.asked import Draw
+from serve.engine.cores import Cores
 from serve.engine.counters import LaneCounters
 from serve.engine.events import Drawn, Partial
 from serve.engine.job import Job
@@ -19,10 +20,11 @@ HIDDEN = -1
 class Drawing:
     """Draws with one model."""
 
-    def __init__(self, stepper: Stepper, photos: Photos, counters: LaneCounters) -> None:
+    def __init__(self, stepper: Stepper, photos: Photos, counters: LaneCounters, cores: Cores) -> None:
         self._stepper = stepper
         self._photos = photos
         self._counters = counters
+        self._cores = cores
 
     def begin(self, job: Job) -> None:
         """Read the text."""
@@ -46,7 +48,9 @@ class Drawing:
         if not shown:
             return
         codes_BN = torch.stack([_canvas(job).codes_N for job in shown]).cpu()
-        for job, codes_N, picture_CHW in zip(shown, codes_BN, self._stepper.pictures(codes_BN), strict=True):
+        with self._cores.whole():
+            pictures = self._stepper.pictures(codes_BN)
+        for job, codes_N, picture_CHW in zip(shown, codes_BN, pictures, strict=True):
             canvas = _canvas(job)
             if canvas.finished:
                 job.finish(Drawn(codes_N, picture_CHW))

@@ -59,8 +59,8 @@ class Engine:
         self._closing = False
         self._threads: list[threading.Thread] = []
         self._cores = Cores(stepper.device)
-        self._photos = Photos(stepper, self.settings.photos, self.counters, self.shelf.__contains__)
-        drawing = Drawing(stepper, self._photos, self.counters.drawing)
+        self._photos = Photos(stepper, self.settings.photos, self.counters, self.shelf.__contains__, self._cores)
+        drawing = Drawing(stepper, self._photos, self.counters.drawing, self._cores)
         answering = Answering(stepper, self._photos, self.counters.answering, clock)
         limit, wake = self.settings.tick_seconds, self._wake
         self._answering = Lane(answering, self.settings.speeches, limit, self.counters.answering, clock, wake)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from serve.engine.cores import Cores
 from serve.engine.counters import Counters
 from unictokens.backbones.steps import Stepper
 
@@ -27,8 +28,11 @@ class Photos:
     here  whether a concept's rows are still there: what was asked with a deleted one is not kept
     """
 
-    def __init__(self, stepper: Stepper, limit: int, counters: Counters, here: Callable[[Hashable], bool]) -> None:
+    def __init__(
+        self, stepper: Stepper, limit: int, counters: Counters, here: Callable[[Hashable], bool], cores: Cores
+    ) -> None:
         self._stepper = stepper
+        self._cores = cores
         self._limit = limit
         self._counters = counters
         self._here = here
@@ -43,7 +47,7 @@ class Photos:
         key = hashlib.sha256(picture_CHW.contiguous().numpy().tobytes()).digest()
         with self._lock:
             found = self._kept.get(key)
-        made = _Photo(self._stepper.codes(picture_CHW)) if found is None else found
+        made = found or _Photo(self._encoded(picture_CHW))
         with self._lock:
             if found is None:
                 self._counters.photo_misses += 1
@@ -68,6 +72,10 @@ class Photos:
         with self._lock:
             for key in list(self._kept):
                 self._drop(key)
+
+    def _encoded(self, picture_CHW: Tensor) -> Tensor:
+        with self._cores.whole():
+            return self._stepper.codes(picture_CHW)
 
     def _keep(self, key: bytes, photo: _Photo, concepts: Sequence[Hashable]) -> None:
         if not all(map(self._here, concepts)):  # a concept that is deleted later finds the picture here

@@ -110,8 +110,47 @@ def test_lanes_that_work_at_once_divide_the_threads() -> None:
         for working in (1, 2, 0, 9):
             cores.share(working)
             seen.append(torch.get_num_threads())
+        with cores.whole():
+            seen.append(torch.get_num_threads())
         Cores(torch.device("cuda")).share(2)
-        assert [*seen, torch.get_num_threads()] == [6, 3, 6, 1, 1]
+        assert [*seen, torch.get_num_threads()] == [6, 3, 6, 1, 6, 1]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_pictures_are_read_and_painted_with_all_threads_whatever_else_is_going_on() -> None:
+    """Convolutions add up in another order with fewer, so that the bytes would tell of the company."""
+
+    class Watched(FakeStepper):
+        def codes(self, picture_CHW: torch.Tensor) -> torch.Tensor:
+            seen.add(torch.get_num_threads())
+            return super().codes(picture_CHW)
+
+        def draw(self, canvases: Sequence[Canvas]) -> None:
+            goes_on.wait(30.0)
+            passes.add(torch.get_num_threads())
+            super().draw(canvases)
+
+        def pictures(self, codes_BN: torch.Tensor) -> torch.Tensor:
+            seen.add(torch.get_num_threads())
+            return super().pictures(codes_BN)
+
+        def speak(self) -> None:
+            goes_on.set()
+            assert drawn.wait(30.0)
+            super().speak()
+
+    threads, seen, passes = torch.get_num_threads(), set[int](), set[int]()
+    goes_on, drawn = threading.Event(), threading.Event()
+    try:
+        torch.set_num_threads(4)
+        engine = Engine(Watched(), FakeStore())
+        asked = engine.submit(ask(picture_CHW=torch.rand(3, 8, 8)))
+        picture = engine.submit(draw(), on_event=lambda event: drawn.set() if isinstance(event, Done) else None)
+        engine.start()
+        assert isinstance(asked.result(30.0), Answer) and drawn.is_set() and not picture.cancelled
+        engine.close()
+        assert seen == {4} and passes == {2}
     finally:
         torch.set_num_threads(threads)
 

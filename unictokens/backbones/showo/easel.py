@@ -86,15 +86,12 @@ class Easel:
         device, states = self.model.device, [canvas.state for canvas in canvases]
         guidance = [canvas.sampling.guidance for canvas in canvases if canvas.sampling.guidance > 0.0]
         current_BN = torch.stack([state.current_N for state in states])
-        hidden_BN = current_BN == HIDDEN
-        counts_B = hidden_BN.sum(1)
+        row_M = (current_BN == HIDDEN).nonzero()[:, 0]
         logits_PC = self._logits(torch.cat([current_BN, current_BN[: len(guidance)]]), states, len(guidance))
-        M = int(counts_B.sum())
-        logits_MC, unconditional_GC = logits_PC[:M], logits_PC[M:]
-        factor_G1 = torch.tensor(guidance, device=device).repeat_interleave(counts_B[: len(guidance)])[:, None]
+        logits_MC, unconditional_GC = logits_PC[: len(row_M)], logits_PC[len(row_M) :]
         guided_GC = logits_MC[: len(unconditional_GC)]
+        factor_G1 = torch.tensor(guidance, device=device)[row_M[: len(guided_GC)]][:, None]
         guided_GC.mul_(1.0 + factor_G1).sub_(unconditional_GC.mul_(factor_G1))
-        row_M = torch.arange(len(states), device=device).repeat_interleave(counts_B)
         # One number that is not finite makes the sum so.
         sound_B = torch.zeros(len(states), device=device).index_add_(0, row_M, logits_MC.sum(dim=1)).isfinite()
         sound = sound_B.tolist()
