@@ -29,15 +29,14 @@ def changed(record: Any, kind: type, change: Callable[[Any], Any]) -> Any:
     return replace(record, **new)
 
 
-class _Steps(Dataset[tuple[Batch, Batch]]):
+class _Steps(Dataset[tuple[Batch, ...]]):
     """The batches of each step as arrays: tensors would travel between processes as files in shared memory."""
 
     def __init__(self, lessons: Lessons) -> None:
         self.lessons = lessons
 
-    def __getitem__(self, step: int) -> tuple[Batch, Batch]:
-        drawings, conversations = self.lessons.drawings(step), self.lessons.conversations(step)
-        return changed(drawings, Tensor, Tensor.numpy), changed(conversations, Tensor, Tensor.numpy)
+    def __getitem__(self, step: int) -> tuple[Batch, ...]:
+        return tuple(changed(batch, Tensor, Tensor.numpy) for batch in self.lessons.batches(step))
 
 
 def _as_it_is(batches: Any) -> Any:
@@ -46,8 +45,8 @@ def _as_it_is(batches: Any) -> Any:
 
 def batches(
     lessons: Lessons, first: int, last: int, processes: int, ready: Callable[[Batch], Ready]
-) -> Iterator[tuple[Ready, Ready]]:
-    """(drawings, conversations) of steps first..last-1, each made `ready` in a thread, one step ahead.
+) -> Iterator[tuple[Ready, ...]]:
+    """The batches of steps first..last-1, each made `ready` in a thread, one step ahead.
 
     With more than one process, that many build them, forked at once: call this before a GPU is used. With one, the thread
     builds them itself. The batches are the same.
@@ -66,18 +65,13 @@ def batches(
     return _made_ready(iter(loader), ready)
 
 
-def _made_ready(
-    source: Iterator[tuple[Batch, Batch]], ready: Callable[[Batch], Ready]
-) -> Iterator[tuple[Ready, Ready]]:
-    def following() -> tuple[Ready, Ready] | None:
-        pair = next(source, None)
-        if pair is None:
-            return None
-        drawings, conversations = (changed(batch, np.ndarray, torch.from_numpy) for batch in pair)
-        return ready(drawings), ready(conversations)
+def _made_ready(source: Iterator[tuple[Batch, ...]], ready: Callable[[Batch], Ready]) -> Iterator[tuple[Ready, ...]]:
+    def following() -> tuple[Ready, ...] | None:
+        made = next(source, None)
+        return None if made is None else tuple(ready(changed(batch, np.ndarray, torch.from_numpy)) for batch in made)
 
     with ThreadPoolExecutor(1) as executor:
         coming = executor.submit(following)
-        while (pair := coming.result()) is not None:
+        while (made := coming.result()) is not None:
             coming = executor.submit(following)
-            yield pair
+            yield made

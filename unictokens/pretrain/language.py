@@ -168,6 +168,11 @@ class Losses:
         h_BTD, _ = self._hidden(ready)
         return self._entropy(h_BTD, ready)
 
+    def examples(self, ready: Ready) -> Tensor:
+        """Mean cross-entropy of what examples, and the question behind them, are answered with."""
+        h_BTD, _ = self._hidden(ready)
+        return self._entropy(h_BTD, ready)
+
     def conversations(self, ready: Ready) -> tuple[dict[str, Tensor], Tensor]:
         """Cross-entropies: `answers`, `attributes` of photos, of `names` that stand for residents, what is `gathered` to compare
         both, and `matches` between them.
@@ -278,12 +283,16 @@ def train_language_model(
     }
 
     def learn(_: int) -> tuple[dict[str, Tensor], Tensor]:
-        drawings, conversations = next(ready)
+        drawings, conversations, *examples = next(ready)
         drawing = losses.drawings(drawings)
         (recipe.generation_weight * drawing).backward()
         parts, hits_A = losses.conversations(conversations)
         torch.stack([weight * parts[name] for name, weight in weights.items()]).sum().backward()
-        return {name: loss.detach() for name, loss in {"drawing": drawing, **parts}.items()}, hits_A
+        told = {"drawing": drawing, **parts}
+        for batch in examples:  # one, or none
+            told["examples"] = losses.examples(batch)
+            (recipe.examples_weight * told["examples"]).backward()
+        return {name: loss.detach() for name, loss in told.items()}, hits_A
 
     def elapsed() -> float | None:
         return None if minutes is None else (time.monotonic() - started) / (60.0 * minutes)

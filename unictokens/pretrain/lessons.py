@@ -3,6 +3,7 @@
 Every lesson follows from (seed, step) alone, so a resumed training goes on as if it had never stopped.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from unictokens.data.toyland.phrases import subject_traits
 from unictokens.data.toyland.residents import is_resident, named_caption
 from unictokens.data.toyland.world import Fact, Subject, random_facts
 from unictokens.pretrain.attributes import SIZES, UNSEEN, attributes_of, attributes_of_subject
+from unictokens.pretrain.examples import example_row
 from unictokens.pretrain.individuals import Held, Individual, individual
 from unictokens.pretrain.pool import companion_photo_of, photo_of, resident_photo_of
 from unictokens.pretrain.recipe import LanguageRecipe
@@ -46,6 +48,10 @@ STRANGERS = 0.15
 """Share of conversations about an individual whose photo shows a stranger; of the others, 40 % show a lookalike."""
 START_SHARE = 0.5
 """Share of conversations with a start-of-text id after the image: training data of concepts has none, inference has."""
+
+
+STEP = 32
+"""Rows of examples have a multiple of so many text ids."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +150,30 @@ class Lessons:
             torch.tensor(known, dtype=torch.long).reshape(-1, len(SIZES)),
         )
 
+    def examples(self, step: int) -> Batch:
+        """Questions about no photo behind examples of how such questions are answered; labels are all these answers."""
+        rng = np.random.default_rng((self.recipe.seed, step, 2))
+        made = [
+            self._started(*example_row(self.sequences, self.recipe.examples_room - 1, rng), rng)
+            for _ in range(self.recipe.batch_examples)
+        ]
+        # Matrix kernels are made per shape, and every new shape would cost time and memory.
+        room = STEP * math.ceil(max(len(ids) for ids, _ in made) / STEP)
+        prefix, pad = self.sequences.image_prefix(self.sequences.code_ids(self.black_N)), self.sequences.vocabulary.pad
+        rows = [
+            (prefix + ids + [pad] * (room - len(ids)), [IGNORE] * len(prefix) + labels + [IGNORE] * (room - len(ids)))
+            for ids, labels in made
+        ]
+        turns_BT = torch.tensor([[-1] * len(prefix) + [0] * len(ids) + [-2] * (room - len(ids)) for ids, _ in made])
+        ids_BT, labels_BT = _stack(rows)
+        held = Held.of([None] * len(rows), self.recipe.width, rng)
+        return Batch(ids_BT, labels_BT, held, turns_BT, packed_positions(self.prefix, turns_BT))
+
+    def batches(self, step: int) -> tuple[Batch, ...]:
+        """All of a step: drawings, conversations and, if the recipe has any, examples."""
+        examples = (self.examples(step),) if self.recipe.batch_examples else ()
+        return self.drawings(step), self.conversations(step), *examples
+
     def mask(self, batch: Batch) -> Tensor:
         """Who sees whom in a batch, bool [B, 1, T, T], on the device of its ids; too large to be sent between processes."""
         if batch.turns_BT is not None:
@@ -164,6 +194,10 @@ class Lessons:
     def prefix(self) -> int:
         """Ids before the text of a conversation: task, image and its two ends."""
         return len(self.black_N) + 3
+
+    def _started(self, ids: list[int], labels: list[int], rng: np.random.Generator) -> tuple[list[int], list[int]]:
+        start = [self.sequences.vocabulary.eot] if rng.random() < START_SHARE else []
+        return start + ids, [IGNORE] * len(start) + labels
 
     def _pick(self, rng: np.random.Generator, resident: bool) -> tuple[Photo, Tensor]:
         codes_PN = self.known_PN if resident else self.codes_PN

@@ -53,6 +53,7 @@ class LanguageRecipe:
     residents      share of drawings and of conversations that are about residents
     individuals    share of drawings and of conversations that are about individuals whom rows stand for (see `individuals`)
     packed         share of conversations whose turns do not see each other: what one answer tells, the next must see by itself
+    batch_examples, examples_room  rows about following examples (see `examples`) in a step, 0 for none, and text ids of such a row at most
     attributes_weight  weight of naming a photo's attributes by a head that is dropped afterwards (see `attributes`)
     names_weight   weight of telling a resident's attributes from its name by the same head
     gathered_weight    weight of telling the looks of a resident and of a photo from where it is said whether they are the same
@@ -73,6 +74,8 @@ class LanguageRecipe:
     resident_shards: int = 8
     batch_generation: int = 16
     batch_understanding: int = 24
+    batch_examples: int = 4
+    examples_room: int = 440
     text_room: int = 120
     caption_room: int = 30
     residents: float = 0.4
@@ -86,6 +89,7 @@ class LanguageRecipe:
     condition_dropout: float = 0.1
     understanding_weight: float = 2.0
     generation_weight: float = 0.7
+    examples_weight: float = 1.0
     attributes_weight: float = 1.0
     names_weight: float = 0.5
     gathered_weight: float = 1.0

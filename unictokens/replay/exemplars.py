@@ -89,20 +89,26 @@ def chosen(request: str, count: int) -> tuple[Exemplar, ...]:
 
 def parsing(request: str, count: int) -> str:
     """What the model is told, so that it says which question must be answered first."""
-    shown = [f"Request: {each.request}\nQuestion: {each.question}" for each in chosen(request, count)]
+    return parsing_after(chosen(request, count), request)
+
+
+def parsing_after(shown: Sequence[Exemplar], request: str) -> str:
+    """The same with the examples given."""
+    told = [f"Request: {each.request}\nQuestion: {each.question}" for each in shown]
     task = "Ask for what must be known before the request can be drawn. If nothing must be known, say nothing."
-    return "\n".join([task, *shown, f"Request: {request}\nQuestion:"])
+    return "\n".join([task, *told, f"Request: {request}\nQuestion:"])
 
 
-def composing(request: str, question: str, answer: str, count: int) -> str:
+def composing(request: str, answer: str, count: int) -> str:
     """What the model is told, so that it puts an answer into a request."""
-    shown = [
-        f"Request: {each.request}\nQuestion: {each.question}\nAnswer: {each.answer}\nPrompt: {each.prompt}"
-        for each in chosen(request, count)
-        if each.prompt
-    ]
+    return composing_after([each for each in chosen(request, count) if each.prompt], request, answer)
+
+
+def composing_after(shown: Sequence[Exemplar], request: str, answer: str) -> str:
+    """The same with the examples given."""
+    told = [f"Request: {each.request}\nAnswer: {each.answer}\nPrompt: {each.prompt}" for each in shown]
     task = "Write the request again with the answer in it."
-    return "\n".join([task, *shown, f"Request: {request}\nQuestion: {question}\nAnswer: {answer}\nPrompt:"])
+    return "\n".join([task, *told, f"Request: {request}\nAnswer: {answer}\nPrompt:"])
 
 
 def parsed(said: str, names: Sequence[str]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:

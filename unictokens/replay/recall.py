@@ -89,7 +89,7 @@ def _by_exemplars(prompt: str, names: Sequence[str], settings: ReplaySettings) -
         if why := doubtful(answer, concept):
             inquiries.append(Inquiry(concept=concept, about="", question=question, answer=answer, why=why))
             continue
-        task = composing(current, question, answer, settings.exemplars)
+        task = composing(current, answer, settings.exemplars)
         (said,) = yield Round((task,), False, WRITTEN_TOKENS)
         calls += 1
         text, why = composed(said, current, answer)
