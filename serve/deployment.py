@@ -60,7 +60,10 @@ class Model:
         config = from_dict(settings)
         backbone = load_backbone(config.backbone, device=place(config.device), precision=config.precision)
         self._client = EngineClient.over(backbone, config.engine)
-        self._hot = keep_hot(config, self._client) if config.hot else None
+        self._users = Folder(Path(config.folder)).open_users(config.database) if config.hot else None
+        self._hot = (
+            None if self._users is None else HotConcepts(self._client.concepts, self._users, hot_names(config.hot))
+        )
         self._pulse = Pulse(self._client.counters)
         self._telling = asyncio.ensure_future(_tell(Numbers(engine=self._client.counters)))
 
@@ -105,6 +108,8 @@ class Model:
         if hasattr(self, "_telling"):
             if self._hot is not None:
                 self._hot.close()
+            if self._users is not None:
+                self._users.keys.database.close()
             self._client.close()
 
 
@@ -279,12 +284,6 @@ def place(device: str) -> str:
     import torch
 
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
-def keep_hot(config: ServeConfig, client: EngineClient) -> HotConcepts:
-    """Load the concepts that `config` calls hot, and follow their names."""
-    users = Folder(Path(config.folder)).open_users(config.database)
-    return HotConcepts(client.concepts, users, hot_names(config.hot))
 
 
 async def _events(events: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
