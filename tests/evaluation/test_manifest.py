@@ -12,6 +12,7 @@ from unictokens.backbones.base import Decoding, Sampling
 from unictokens.data.catalog import Catalog
 from unictokens.data.records import ConceptRecord
 from unictokens.errors import DataError
+from unictokens.evaluation import manifest
 from unictokens.evaluation.exam import EXAMS, ExamSettings, exam_for, examine, wishes
 from unictokens.evaluation.judges import Case, Ruling, judge_all
 from unictokens.evaluation.manifest import Answer, Header, Manifest
@@ -201,3 +202,32 @@ def test_the_small_base_sits_a_short_exam_unless_asked_otherwise() -> None:
     assert exam_for("mini", None) == EXAMS["toyland"] and exam_for("show-o-512x512", None) == ExamSettings()
     assert exam_for("mini", "published", steps=None).steps == 50
     assert exam_for("mini", None, steps=3, pure=None) == replace(EXAMS["toyland"], steps=3)
+
+
+def test_what_reads_a_line_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Making it takes a hundred times longer than a line with it, and a table reads a million lines."""
+    made: list[type] = []
+
+    class Counted(manifest.TypeAdapter):  # type: ignore[type-arg]
+        def __init__(self, kind: type) -> None:
+            made.append(kind)
+            super().__init__(kind)
+
+    monkeypatch.setattr(manifest, "TypeAdapter", Counted)
+    manifest._adapter.cache_clear()
+    header = Header(
+        contender="tokens",
+        concept="bo",
+        version=1,
+        backbone="mini",
+        fingerprint="",
+        dataset_digest="",
+        mode="correct",
+        library="",
+    )
+    said = [
+        Answer(kind="vqa", number=number, question="?", image=None, expected="yes", answer="yes") for number in range(5)
+    ]
+    Manifest.begin(tmp_path, header).add(said)
+    assert Manifest.open(tmp_path).answers == said
+    assert sorted(made, key=str) == [Answer, Header]

@@ -15,6 +15,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -218,9 +219,15 @@ def _settled(header: Header) -> Header:
     return dataclasses.replace(header, created="", library="")
 
 
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    # Making one takes a hundred times longer than reading a line with it.
+    return TypeAdapter(kind)
+
+
 def _parse(kind: type[Any], values: Any, path: Path) -> Any:
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return _adapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
