@@ -1,11 +1,11 @@
 """Digests of many concepts' data: read, checked and hashed by all cores, where there are enough concepts to be worth it."""
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from unictokens.data.catalog import Catalog
 from unictokens.errors import DataError, StorageError
@@ -41,11 +41,12 @@ def digests(catalog: Catalog, concepts: Sequence[str], processes: int | None = N
             yield from found
 
 
-_child: list[tuple[Catalog, dict[Path, str]]] = []
+_child: list[tuple[Catalog, dict[str, str]]] = []
 """What a child keeps between its parts: the catalog, and the digests of the pictures that concepts share."""
 
 
 def _begin(catalog: Catalog) -> None:
+    gc.freeze()  # what the parent has is not searched for garbage again and again, and so stays shared
     _child[:] = [(catalog, {})]
 
 
@@ -54,13 +55,13 @@ def _part(concepts: Sequence[str]) -> list[Digest]:
     return _some(catalog, concepts, shared)
 
 
-def _some(catalog: Catalog, concepts: Sequence[str], shared: dict[Path, str] | None = None) -> list[Digest]:
+def _some(catalog: Catalog, concepts: Sequence[str], shared: dict[str, str] | None = None) -> list[Digest]:
     shared = {} if shared is None else shared
     return [_one(catalog, concept, shared) for concept in concepts]
 
 
-def _one(catalog: Catalog, concept: str, shared: dict[Path, str]) -> Digest:
+def _one(catalog: Catalog, concept: str, shared: dict[str, str]) -> Digest:
     try:
-        return Digest(concept, catalog.concept(concept).digest(shared))
+        return Digest(concept, catalog.digest(concept, shared))
     except (DataError, StorageError) as error:
         return Digest(concept, "", str(error))

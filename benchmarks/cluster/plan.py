@@ -16,7 +16,8 @@ from cluster.folder import JobFolder
 from cluster.plan import plan_job
 from unictokens.atomic import write_json
 from unictokens.config import PRESETS
-from unictokens.data.catalog import STAGES, Catalog
+from unictokens.data.catalog import Catalog
+from unictokens.data.sheet import STAGES
 from unictokens.data.toyland.writer import write_dataset
 from unictokens.memory import MIB
 from unictokens.output import Output

@@ -5,7 +5,7 @@ Files are looked at as strings and by the system's own calls: a job may be about
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
@@ -43,26 +43,32 @@ class DatasetFolder:
     def has(self, path: str) -> bool:
         """Whether a file or folder is there. Raises DataError where looking is not allowed."""
         try:
-            os.stat(f"{self.root}/{path}")
+            os.stat(f"{self._above}{path}")
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
             raise DataError(f"cannot look at '{self.root / path}' ({error.strerror}): check its permissions") from error
         return True
 
-    def pictures(self, path: str) -> tuple[Path, ...]:
-        """Pictures in a folder, sorted by name; masks (names containing "mask") are left out; empty if no folder."""
-        folder = self.root / path
+    def places(self, path: str) -> tuple[str, ...]:
+        """Places of the pictures in a folder, sorted by name; masks (names containing "mask") are left out.
+
+        Empty where there is no such folder. Raises DataError for one that cannot be listed.
+        """
         try:
-            with os.scandir(folder) as entries:
-                names = sorted(entry.name for entry in entries if _is_picture(entry.name) and entry.is_file())
+            with os.scandir(f"{self._above}{path}") as entries:
+                names = sorted([name for entry in entries if _is_picture(name := entry.name) and entry.is_file()])
         except (FileNotFoundError, NotADirectoryError):
             return ()
         except OSError as error:
-            raise DataError(f"cannot list '{folder}' ({error.strerror}): check its permissions") from error
-        found = {f"{path}/{name}": folder / name for name in names}
-        self._remember(found)
-        return tuple(found.values())
+            raise DataError(f"cannot list '{self.root / path}' ({error.strerror}): check its permissions") from error
+        found = tuple([f"{path}/{name}" for name in names])
+        self._remember(zip(found, found, strict=True))
+        return found
+
+    def pictures(self, path: str) -> tuple[Path, ...]:
+        """The pictures in a folder (see `places`)."""
+        return tuple(self.root / place for place in self.places(path))
 
     def folders(self, path: str) -> tuple[str, ...]:
         """Names of the folders in a folder, sorted, hidden ones left out; empty if there is no such folder."""
@@ -74,21 +80,31 @@ class DatasetFolder:
             raise DataError(f"cannot list '{self.root / path}' ({error.strerror}): check its permissions") from error
         return tuple(sorted(name for name in found if not name.startswith(".")))
 
-    def json(self, path: str) -> Any:
-        """Content of a JSON file. Raises DataError when it is missing, unreadable, enormous or malformed."""
-        file = f"{self.root}/{path}"
+    def content(self, path: str) -> bytes:
+        """Bytes of a JSON file. Raises DataError when it is missing, unreadable or enormous."""
+        file = f"{self._above}{path}"
         try:
             with open(file, "rb", buffering=0) as stream:
                 if os.fstat(stream.fileno()).st_size > MAX_JSON_BYTES:
                     raise DataError(f"'{file}' has more than {MAX_JSON_BYTES // 2**20} MiB: that is no question file")
-                content = stream.read()
-            return from_json(content)
+                return stream.read()
         except FileNotFoundError as error:
             raise DataError(f"'{file}' is missing: add it or check the dataset path") from error
         except OSError as error:
             raise DataError(f"cannot read '{file}' ({error.strerror}): check its permissions") from error
+
+    def parsed(self, path: str, content: bytes) -> Any:
+        """What the JSON file `path` says with its `content`. Raises DataError where that is malformed."""
+        try:
+            return from_json(content)
         except ValueError as error:
-            raise DataError(f"'{file}' is not valid JSON ({str(error)[:100]}): correct or regenerate it") from error
+            raise DataError(
+                f"'{self._above}{path}' is not valid JSON ({str(error)[:100]}): correct or regenerate it"
+            ) from error
+
+    def json(self, path: str) -> Any:
+        """What a JSON file says. Raises DataError when it is missing, unreadable, enormous or malformed."""
+        return self.parsed(path, self.content(path))
 
     def read(self, path: str, form: type[T]) -> T:
         """A JSON file as `form`; raises DataError naming the file, the place in it, the value and what it must be."""
@@ -105,8 +121,8 @@ class DatasetFolder:
             rule = " ".join(first["msg"].lower().split())[:120]
             raise DataError(f"'{self.root / path}': {place} {got}: {rule}; correct the file") from error
 
-    def picture(self, value: str, path: str, number: int) -> Path:
-        """The picture that item `number` of the JSON file `path` names.
+    def place(self, value: str, path: str, number: int) -> str:
+        """Where the picture is that item `number` of the JSON file `path` names: its path below the root.
 
         An absolute path of another machine is found again below this root: after "unictokens_data/", or by its longest
         end that exists here. Raises DataError for a path that leaves the root or names no file.
@@ -114,20 +130,24 @@ class DatasetFolder:
         found = self._found.get(value)
         if found is None:
             found = self._find(value, path, number)
-            self._remember({value: found})
+            self._remember([(value, found)])
         return found
 
     @cached_property
-    def _found(self) -> dict[str, Path]:
+    def _above(self) -> str:
+        return f"{self.root}/"
+
+    @cached_property
+    def _found(self) -> dict[str, str]:
         # Questions name the same pictures again and again, and all concepts share the strangers'.
         return {}
 
-    def _remember(self, found: Mapping[str, Path]) -> None:
+    def _remember(self, found: Iterable[tuple[str, str]]) -> None:
         if len(self._found) > KEPT_PLACES:
             self._found.clear()
         self._found.update(found)
 
-    def _find(self, value: str, path: str, number: int) -> Path:
+    def _find(self, value: str, path: str, number: int) -> str:
         where = f"'{self.root}/{path}' item {number}: image {shown(value)}"
         if not value or "\x00" in value:
             raise DataError(f"{where} is no path: give one relative to '{self.root}'")
@@ -136,8 +156,8 @@ class DatasetFolder:
             if inside == ".." or inside.startswith(("../", "/")):
                 raise DataError(f"{where} leaves the dataset: give a path below '{self.root}'")
             try:
-                if stat.S_ISREG(os.stat(f"{self.root}/{inside}").st_mode):
-                    return self.root / inside
+                if stat.S_ISREG(os.stat(f"{self._above}{inside}").st_mode):
+                    return inside
             except (FileNotFoundError, NotADirectoryError, UnicodeError):
                 continue
             except OSError as error:

@@ -19,10 +19,11 @@ from PIL import Image
 from torch import Generator
 
 from unictokens.atomic import write_bytes, write_json
-from unictokens.data.catalog import STAGES, Catalog
+from unictokens.data.catalog import Catalog
 from unictokens.data.folder import BLACK
 from unictokens.data.records import IMAGE_MARK, ConceptRecord, Dialogue, Exchange
 from unictokens.data.samples import EVALUATION_NAME
+from unictokens.data.sheet import STAGES
 from unictokens.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -4,25 +4,19 @@ All paths are of existing files below the dataset's root. Texts keep the dataset
 `<image>` for the picture; `samples` turns them into prompts.
 """
 
-import hashlib
-import os
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydantic_core import to_json
-
-from unictokens.errors import DataError, StorageError
+from unictokens.data.digest import data_digest
+from unictokens.errors import DataError
 
 Kind = Literal["object", "live_subject"]
 ExamKind = Literal["rec", "vqa", "text_only", "choice"]
 IMAGE_MARK = "<image>"
 PLAIN_CONDITIONS = "conditions"
 """Key of drawing conditions that came as a plain list."""
-SHARED = 100_000
-"""Digests of shared pictures that are remembered."""
-READ_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -138,20 +132,14 @@ class ConceptRecord:
             prompts.extend(texts)
         return tuple(prompts)
 
-    def digest(self, known: MutableMapping[Path, str] | None = None) -> str:
-        """First 16 hex digits of a SHA-256 over all that training can read: texts, places and bytes of pictures.
-
-        The same wherever the dataset lies, and however its JSON is indented.
-
-        known  digests of pictures outside the concept's own folder, which others may name as well: read and filled
-        Raises StorageError for an unreadable picture, DataError for one whose name is no text.
-        """
-        dialogues = [*self.positives, *self.negatives, *self.conversations]
-        for stage in sorted(self.stages):
-            dialogues += self.stages[stage]
+    def digest(self, known: MutableMapping[str, str] | None = None) -> str:
+        """The digest of everything that training can read (see `data_digest`, also for `known` and what it raises)."""
         root = len((self.root / "-").as_posix()) - 1
         places = {picture: picture.as_posix()[root:] for picture in (*self.photos, *self.cropped)}
         said: list[object] = []
+        dialogues = [*self.positives, *self.negatives, *self.conversations]
+        for stage in sorted(self.stages):
+            dialogues += self.stages[stage]
         for dialogue in dialogues:
             image, place = dialogue.image, None
             if image is not None and (place := places.get(image)) is None:
@@ -160,36 +148,6 @@ class ConceptRecord:
             for exchange in dialogue.exchanges:
                 said += (exchange.question, exchange.answer)
         about = (self.name, self.cls, self.info, self.facts, self.is_person)
-        contents = self._contents(places, {} if known is None else known)
-        try:
-            # As JSON: nothing of one text can be taken for another's.
-            everything = to_json((about, said, sorted(self.captions.items()), contents))
-        except ValueError as error:
-            raise DataError(f"concept '{self.name}' has a picture whose name is not UTF-8: rename it") from error
-        return hashlib.sha256(everything).hexdigest()[:16]
-
-    def _contents(self, places: Mapping[Path, str], known: MutableMapping[Path, str]) -> list[tuple[str, str]]:
-        own, contents = f"concept/train/{self.name}/", []
-        for picture, place in places.items():
-            if place.startswith(own):
-                content = _content(picture)
-            elif (content := known.get(picture, "")) == "":
-                content = _content(picture)
-                if len(known) < SHARED:
-                    known[picture] = content
-            contents.append((place, content))
-        return sorted(contents)
-
-
-def _content(picture: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        file = os.open(str(picture), os.O_RDONLY)
-        try:
-            while part := os.read(file, READ_BYTES):
-                digest.update(part)
-        finally:
-            os.close(file)
-    except OSError as error:
-        raise StorageError(f"cannot read '{picture}' ({error.strerror}): check the dataset") from error
-    return digest.hexdigest()
+        return data_digest(
+            self.name, about, said, places.values(), self.captions, str(self.root), {} if known is None else known
+        )
