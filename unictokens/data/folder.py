@@ -80,16 +80,16 @@ class DatasetFolder:
             raise DataError(f"cannot list '{self.root / path}' ({error.strerror}): check its permissions") from error
         return tuple(sorted(name for name in found if not name.startswith(".")))
 
-    def content(self, path: str) -> bytes:
-        """Bytes of a JSON file. Raises DataError when it is missing, unreadable or enormous."""
+    def content(self, path: str) -> bytes | None:
+        """Bytes of a JSON file; None where there is none. Raises DataError when it is unreadable or enormous."""
         file = f"{self._above}{path}"
         try:
             with open(file, "rb", buffering=0) as stream:
                 if os.fstat(stream.fileno()).st_size > MAX_JSON_BYTES:
                     raise DataError(f"'{file}' has more than {MAX_JSON_BYTES // 2**20} MiB: that is no question file")
                 return stream.read()
-        except FileNotFoundError as error:
-            raise DataError(f"'{file}' is missing: add it or check the dataset path") from error
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except OSError as error:
             raise DataError(f"cannot read '{file}' ({error.strerror}): check its permissions") from error
 
@@ -104,7 +104,10 @@ class DatasetFolder:
 
     def json(self, path: str) -> Any:
         """What a JSON file says. Raises DataError when it is missing, unreadable, enormous or malformed."""
-        return self.parsed(path, self.content(path))
+        content = self.content(path)
+        if content is None:
+            raise DataError(f"'{self._above}{path}' is missing: add it or check the dataset path")
+        return self.parsed(path, content)
 
     def read(self, path: str, form: type[T]) -> T:
         """A JSON file as `form`; raises DataError naming the file, the place in it, the value and what it must be."""

@@ -64,9 +64,14 @@ class RawPair(TypedDict):
     type: NotRequired[str | None]
 
 
-def read_items(folder: DatasetFolder, path: str) -> list[Item]:
-    """All items of a question file, in any known form and in order. Raises DataError naming file, item, value and fix."""
+def read_items(folder: DatasetFolder, path: str) -> list[Item] | None:
+    """All items of a question file, in any known form and in order; None where there is no file.
+
+    Raises DataError naming file, item, value and fix.
+    """
     content = folder.content(path)
+    if content is None:
+        return None
     items = quick_items(content)
     return _items(folder, path, folder.parsed(path, content)) if items is None else items
 
@@ -82,9 +87,18 @@ def exam_kind(folder: DatasetFolder, path: str, number: int, said: str | None) -
     )
 
 
+def read_captions(folder: DatasetFolder, path: str) -> dict[str, str]:
+    """Captions by file name of a photo; none without the file. Raises DataError."""
+    content = folder.content(path)
+    return {} if content is None else folder.check(path, folder.parsed(path, content), dict[str, str])
+
+
 def read_conditions(folder: DatasetFolder, path: str) -> dict[str, tuple[str, ...]]:
-    """Drawing conditions by group; a plain list is the group `PLAIN_CONDITIONS`. Raises DataError."""
-    value = folder.json(path)
+    """Drawing conditions by group; a plain list is the group `PLAIN_CONDITIONS`. None without the file. Raises DataError."""
+    content = folder.content(path)
+    if content is None:
+        return {}
+    value = folder.parsed(path, content)
     if isinstance(value, dict):
         return {group: tuple(texts) for group, texts in folder.check(path, value, dict[str, list[Text]]).items()}
     return {PLAIN_CONDITIONS: tuple(folder.check(path, value, list[Text]))}

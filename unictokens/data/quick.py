@@ -4,7 +4,7 @@ Only what is plainly in order is taken. Anything else, odd or wrong, is left to 
 is wrong; so nothing here needs a message.
 """
 
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -36,28 +36,34 @@ def quick_items(content: bytes) -> list[Item] | None:
         value = _FILE.decode(content)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
+    items: list[Item] = []
     if isinstance(value, dict):
-        by_image = [(image, entry) for image, entries in value.items() for entry in entries]
-        items = [(number, _pair(entry), image, None) for number, (image, entry) in enumerate(by_image)]
-        odd = any(entry.conversations is not UNSET for _, entry in by_image)
-    else:
-        items = [(number, _said(entry), entry.image, entry.type) for number, entry in enumerate(value)]
-        odd = False
-    return None if odd or any(said is None for _, said, _, _ in items) else cast(list[Item], items)
+        for image, entries in value.items():
+            for entry in entries:
+                said = _pair(entry)
+                if said is None or entry.conversations is not UNSET:
+                    return None
+                items.append((len(items), said, image, None))
+        return items
+    for number, entry in enumerate(value):
+        turns = entry.conversations
+        if turns is UNSET:
+            said = _pair(entry)
+        elif len(turns) == 2:  # nearly always
+            question, answer = turns
+            in_turn = question.speaker != "gpt" and answer.speaker != "human"
+            said = (question.value, answer.value) if in_turn else None
+        else:
+            said = _several(turns)
+        if said is None:
+            return None
+        items.append((number, said, entry.image, entry.type))
+    return items
 
 
-def _said(entry: _Entry) -> tuple[str, ...] | None:
-    turns = entry.conversations
-    if turns is UNSET:
-        return _pair(entry)
-    if len(turns) == 2:  # nearly always
-        question, answer = turns
-        in_turn = question.speaker != "gpt" and answer.speaker != "human"
-        return (question.value, answer.value) if in_turn else None
-    if len(turns) % 2 or not turns:
-        return None
+def _several(turns: list[_Turn]) -> tuple[str, ...] | None:
     in_turn = all(turn.speaker != ("gpt", "human")[at % 2] for at, turn in enumerate(turns))
-    return tuple(turn.value for turn in turns) if in_turn else None
+    return tuple([turn.value for turn in turns]) if turns and len(turns) % 2 == 0 and in_turn else None
 
 
 def _pair(entry: _Entry) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from unictokens.data.digest import data_digest
 from unictokens.data.folder import DatasetFolder
-from unictokens.data.forms import ConceptInfo, exam_kind, read_conditions, read_items
+from unictokens.data.forms import ConceptInfo, exam_kind, read_captions, read_conditions, read_items
 from unictokens.data.quick import Item
 from unictokens.data.records import ConceptRecord, Dialogue, ExamKind, ExamQuestion, Exchange
 from unictokens.errors import DataError
@@ -127,17 +127,13 @@ def read_sheet(folder: DatasetFolder, name: str, listed: Sequence[str] | None) -
     photos = _photos(folder, name, listed)
     cropped = folder.places(f"{train}/cropped")
     hard_negatives = folder.places(f"{train}/negative_example")
-    stages = {}
-    for stage in STAGES:
-        if folder.has(path := f"showo_training_data_{stage}/{name}.json"):
-            stages[stage] = places.pictured(path)
+    stages = {stage: places.pictured(f"showo_training_data_{stage}/{name}.json") for stage in STAGES}
     conversations, positives, negatives = (
         places.asked(f"{train}/{kind}.json")
         for kind in ("conversations", "positive_recognitions", "random_recognitions")
     )
     test_photos = folder.places(test)
     exam = places.asked(f"test_data/{name}.json")
-    conditions, captions = f"{test}/t2i_conditions.json", f"{train}/captions.json"
     return ConceptSheet(
         name=name,
         root=folder.root,
@@ -145,15 +141,15 @@ def read_sheet(folder: DatasetFolder, name: str, listed: Sequence[str] | None) -
         photos=photos,
         cropped=cropped,
         hard_negatives=hard_negatives,
-        stages=stages,
+        stages={stage: asked for stage, asked in stages.items() if asked is not None},
         conversations=conversations,
         positives=positives,
         negatives=negatives,
         exam=exam,
         kinds=tuple([exam_kind(folder, exam.file, number, said) for number, _, _, said in exam.items]),
         test_photos=test_photos,
-        conditions=read_conditions(folder, conditions) if folder.has(conditions) else {},
-        captions=folder.read(captions, dict[str, str]) if folder.has(captions) else {},
+        conditions=read_conditions(folder, f"{test}/t2i_conditions.json"),
+        captions=read_captions(folder, f"{train}/captions.json"),
         places=places.found,
     )
 
@@ -167,21 +163,23 @@ class _Places:
 
     def asked(self, path: str) -> Asked:
         """The file's items, none where there is no file."""
-        return self._check(Asked(path, read_items(self._folder, path) if self._folder.has(path) else ()))
+        return self._check(Asked(path, read_items(self._folder, path) or ()))
 
-    def pictured(self, path: str) -> Asked:
-        """The file's items that have a picture: the published training code leaves the others out as well."""
+    def pictured(self, path: str) -> Asked | None:
+        """The file's items that have a picture: the published training code leaves the others out as well. None: no file."""
         items = read_items(self._folder, path)
+        if items is None:
+            return None
         pictured = [item for item in items if item[2] is not None]
         if len(pictured) < len(items):
             logger.warning("%s: %d items without a picture are left out", path, len(items) - len(pictured))
         return self._check(Asked(path, pictured))
 
     def _check(self, asked: Asked) -> Asked:
-        if {item[2] for item in asked.items} - self.found.keys():
-            for number, _, image, _ in asked.items:
-                if image is not None and image not in self.found:
-                    self.found[image] = self._folder.place(image, asked.file, number)
+        first = {image: number for number, _, image, _ in reversed(asked.items)}
+        for image in sorted(first.keys() - self.found.keys(), key=first.__getitem__):
+            assert image is not None
+            self.found[image] = self._folder.place(image, asked.file, first[image])
         return asked
 
 
