@@ -150,15 +150,20 @@ class _Pack:
         try:
             outcomes, look = train_step(self._engine, [run.state for run in group])
             return [(outcome, look) for outcome in outcomes]
+        except torch.OutOfMemoryError:
+            self._forget(group)  # and go on below, where the error and with it the tensors of the pass are gone
         except OWN_FAULTS as error:
-            for run in group:
-                run.state.rows.forget()
-            if isinstance(error, torch.OutOfMemoryError):
-                return self._out_of_memory(group)
+            self._forget(group)
             if len(group) == 1:
                 return [(Outcome(UNKNOWN, error), None)]
             # Nobody has moved yet. Alone, each shows whether the fault was its own.
             return [single for run in group for single in self._train([run]) or ()]
+        return self._out_of_memory(group)
+
+    @staticmethod
+    def _forget(group: Sequence[Run]) -> None:
+        for run in group:
+            run.state.rows.forget()
 
     def _out_of_memory(self, group: Sequence[Run]) -> list[tuple[Outcome, Look | None]] | None:
         if self._engine.device.type == "cuda":
