@@ -113,7 +113,7 @@ def _row(server: Server, requests: list[Asked], options: argparse.Namespace) -> 
 
 
 def offer(server: Server, requests: list[Asked], at: list[float]) -> list[Ticket]:
-    """Submit each request at its second, whatever has become of those before, and wait for all."""
+    """Submit each request at its second, whatever has become of those before, and wait for all. Raises the first failed one's error."""
     started, tickets = time.perf_counter(), []
     for asked, second in zip(requests, at, strict=True):
         time.sleep(max(0.0, started + second - time.perf_counter()))
@@ -123,6 +123,8 @@ def offer(server: Server, requests: list[Asked], at: list[float]) -> list[Ticket
     for ticket in tickets:
         if not ticket.ended.wait(LONGEST):
             raise TimeoutError(f"a request was not served within {LONGEST:.0f} s: offer less")
+        if ticket.error is not None:
+            raise ticket.error
     return tickets
 
 

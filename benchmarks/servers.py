@@ -30,13 +30,15 @@ class Ticket:
     first: float | None = None
     ended: threading.Event = field(default_factory=threading.Event)
     end: float = 0.0
+    error: Exception | None = None
 
     def say(self) -> None:
         """A word was said."""
         self.first = self.first or time.perf_counter()
 
-    def finish(self) -> None:
-        """The request is done; an answer without a word has its first word now."""
+    def finish(self, error: Exception | None = None) -> None:
+        """The request is done, or failed; an answer without a word has its first word now."""
+        self.error = error
         self.end = time.perf_counter()
         self.first = self.first or self.end
         self.ended.set()
@@ -64,7 +66,7 @@ class Batching:
             if isinstance(event, Piece):
                 ticket.say()
             if isinstance(event, Failed):
-                raise event.error
+                ticket.finish(event.error)
             if isinstance(event, Done):
                 ticket.finish()
 
@@ -112,12 +114,16 @@ class Grouped:
 
     def _run(self) -> None:
         while group := self._next():
-            if isinstance(group[0].asked, Draw):
-                self._draw(group)
-            else:
-                self._answer(group)
+            error = None
+            try:
+                if isinstance(group[0].asked, Draw):
+                    self._draw(group)
+                else:
+                    self._answer(group)
+            except Exception as failed:  # whoever waits for these tickets is told
+                error = failed
             for ticket in group:
-                ticket.finish()
+                ticket.finish(error)
 
     def _next(self) -> list[Ticket]:
         """The next group, of the kind whose first request has waited longest; empty at the end."""

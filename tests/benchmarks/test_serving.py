@@ -17,6 +17,7 @@ from serve.engine.settings import EngineSettings
 from unictokens.backbones.base import AnswerRequest, GenerationRequest
 from unictokens.backbones.showo.backbone import ShowO
 from unictokens.concepts.bundle import ConceptBundle, load_bundle
+from unictokens.errors import ServeError
 
 REQUESTS, CONCEPTS = 24, 6
 WAYS: dict[str, Callable[..., Server]] = {
@@ -64,6 +65,27 @@ def test_every_way_serves_all_requests(
         assert max(widths) in (4, 8) and sum(widths) == REQUESTS
     else:
         assert not widths
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_request_that_fails_ends_the_measurement(
+    way: str, tiny_backbone: ShowO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = argparse.ArgumentParser()
+    serve.add(parser)
+    options = parser.parse_args(["--requests", "2", "--steps", "2", "--tokens", "3"])
+    files = concept_files(tiny_backbone, tmp_path, 2)
+
+    def broken(self: ShowO, pictures: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("this card is broken")
+
+    monkeypatch.setattr(ShowO, "encode", broken)
+    server = WAYS[way](tiny_backbone, lambda reference: load_bundle(files[int(str(reference))]))
+    try:
+        with pytest.raises((RuntimeError, ServeError), match="this card is broken"):
+            offer(server, mixed_requests(options, photos(tiny_backbone, 2), 2), [0.0, 0.0])
+    finally:
+        server.close()
 
 
 def test_a_sender_that_is_late_counts_as_waiting() -> None:

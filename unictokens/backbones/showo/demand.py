@@ -117,7 +117,7 @@ class Demand:
     @property
     def picture_bytes(self) -> int:
         """Most that encoding or decoding one picture takes: a few maps of the finest level."""
-        return 4 * self.config.image_size**2 * self.config.magvit.base * FLOAT
+        return 6 * self.config.image_size**2 * self.config.magvit.base * FLOAT
 
     def step_bytes(self, load: Load, on_gpu: bool = False) -> int:
         """Most that a training step takes beside weights and kept prefixes."""
@@ -128,15 +128,19 @@ class Demand:
         logits = min(load.labels, rows_at_once(columns, on_gpu)) * columns * FLOAT * 3
         return (kept + passing) * self._bytes + logits
 
+    def reading_bytes(self, questions: int) -> int:
+        """Image prefixes of so many questions, which stay until their pass has ended, kept or not; a step copies them besides."""
+        return questions * self.prefix_bytes
+
     def drawing_bytes(self, pictures: int) -> int:
-        """Most that sampling so many pictures at once takes, with guidance."""
+        """Most that sampling so many pictures at once takes, with guidance: text that stays, then a layer or the logits."""
         D, rows = self._D, 2 * pictures
         places = rows * (self.config.num_vq_tokens + 2)
-        text = rows * self.config.text_length // 2
-        kept = 2 * self._layers * (places + text) * D
-        passing = places * (PASSING * D + 2 * self._I)
-        logits = 3 * rows * self.config.num_vq_tokens * self.config.codebook_size * FLOAT
-        return (kept + passing) * self._bytes + logits
+        text = 2 * self._layers * rows * self.config.text_length // 2 * D
+        layer = places * (PASSING * D + 2 * self._I)
+        # The logits of all places, and probabilities of those that are not the unconditional ones.
+        logits = rows * self.config.num_vq_tokens * self.config.codebook_size * FLOAT * 3 // 2
+        return text * self._bytes + max(layer * self._bytes, places * D * self._bytes + logits)
 
     def step_flops(self, load: Load) -> float:
         """Floating-point operations of a training step, there and back (no gradients of weights)."""
