@@ -16,6 +16,7 @@ from unictokens.methods.base import Setting
 from unictokens.methods.draws import SeededDraws
 from unictokens.tracking.base import Trackers
 from unictokens.training.engine import LocalEngine
+from unictokens.training.observer import Observer
 from unictokens.training.pack import train_pack
 from unictokens.training.run import Run
 from unictokens.training.session import Alone
@@ -56,13 +57,23 @@ def measure(options: argparse.Namespace) -> Result:
     )
 
 
-def train_some(engine: LocalEngine, catalog: Catalog, config: RunConfig, folder: Path, count: int, width: int) -> float:
+def train_some(
+    engine: LocalEngine,
+    catalog: Catalog,
+    config: RunConfig,
+    folder: Path,
+    count: int,
+    width: int,
+    observer: Observer | None = None,
+) -> float:
     """Train so many concepts in packs of `width`; returns seconds."""
     waiting = []
     for number in range(count):
         record = catalog.concept(catalog.names[number % len(catalog.names)])
         setting = Setting(engine.backbone, record, config, SeededDraws(number), engine.codes)
-        waiting.append(Run(engine, setting, folder / str(number), tracker=Trackers(()), session=Alone()))
+        waiting.append(
+            Run(engine, setting, folder / str(number), tracker=Trackers(()), session=Alone(), observer=observer)
+        )
     started = time.perf_counter()
     for ended in train_pack(engine, lambda: waiting.pop() if waiting else None, width):
         if ended.error is not None:
