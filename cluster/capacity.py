@@ -116,7 +116,7 @@ class Planner:
         step = demand.step_bytes(self.work.heaviest.times(width), on_gpu)
         computing = {
             "image tokenizer": demand.image_tokenizer_bytes,
-            "image prefixes": min(engine.cache_bytes, self.work.images * demand.prefix_bytes),
+            "image prefixes": self._prefixes(demand, width, engine.cache_bytes),
             "steps or drawings": max(step, demand.drawing_bytes(draws) // engine.processes, demand.picture_bytes),
         }
         host = {"process": self._empty, "first work": FIRST_WORK}
@@ -128,9 +128,7 @@ class Planner:
             host["image prefixes that no longer fit"] = engine.host_cache_bytes
         else:
             host |= {"weights": weights + (demand.resident_bytes if engine.engine == "deepspeed" else 0), **computing}
-            host["image prefixes"] = min(
-                engine.cache_bytes + engine.host_cache_bytes, self.work.images * demand.prefix_bytes
-            )
+            host["image prefixes"] = self._prefixes(demand, width, engine.cache_bytes + engine.host_cache_bytes)
         seconds = self.work.flops / (flops * EFFICIENCY) if flops else None
         return Forecast(width=width, cache_bytes=engine.cache_bytes, device=device, host=host, seconds=seconds)
 
@@ -175,6 +173,11 @@ class Planner:
                 return f"it fits with {words}"
         return "use a smaller backbone, smaller stages.*.understanding_batch, or a machine with more memory"
 
+    def _prefixes(self, demand: Demand, width: int, cache: int) -> int:
+        """Those that are kept, or where more are read in one pass, these: the last ones read are the ones kept."""
+        read = min(self.work.heaviest.questions * width, self.work.images)
+        return max(min(cache, self.work.images * demand.prefix_bytes), demand.reading_bytes(read))
+
     def _demand(self, engine: EngineSettings) -> Demand:
         if engine.precision not in self._demands:
             self._demands[engine.precision] = Demand(engine.backbone, DTYPES[engine.precision])
@@ -196,9 +199,12 @@ class Planner:
                 continue  # it will fail alone, with its reason, when its turn comes
         if not loads:
             raise DataError("no concept of this job can be read: run 'python -m unictokens data check DIR'")
-        heaviest = max((load for each in loads for load in each), key=self.demand.step_bytes)
+        heaviest = max((load for each in loads for load in each), key=self._heaviness)
         flops = self._flops(read, stages, loads)
         return Work(heaviest, flops + len(images) / len(records) * self._image_flops(), len(images))
+
+    def _heaviness(self, load: Load) -> int:
+        return self.demand.step_bytes(load) + self.demand.reading_bytes(load.questions)
 
     def _images(self, record: ConceptRecord, stages: Sequence[StageConfig]) -> set[tuple[Path, bool]]:
         found = set()
