@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def peak(work: Callable[[], object]) -> int:
     """Most bytes that were given out at once beyond those before."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         work()
-    events = seen.profiler.kineto_results.events()  # type: ignore[union-attr]
+    events: Any = seen.profiler.kineto_results.events()  # type: ignore[union-attr]
     now, most = 0, 0
     for _, change in sorted((each.start_ns(), each.nbytes()) for each in events if each.name() == "[memory]"):
         now += change
