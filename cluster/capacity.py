@@ -6,6 +6,7 @@ machine multiplies are measured here.
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -37,7 +38,7 @@ SPARE = 0.05
 EFFICIENCY = 0.38
 """Share of the speed of large products that whole trainings reach (measured: the demo takes 38 s per concept on two CPU cores)."""
 LOOKED_AT = 4
-"""Concepts whose texts are counted; images are counted for all."""
+"""Concepts whose texts are counted; images are counted for all that are given."""
 
 
 @dataclass(frozen=True)
@@ -96,15 +97,18 @@ class Forecast:
 class Planner:
     """Forecasts for one backbone, dataset and configuration.
 
+    concepts  how many there are, if those of `records` are only some of them (0: these are all)
     Raises CheckpointError for a backbone that is not there, DataError where no concept can be read.
     """
 
-    def __init__(self, config: RunConfig, engine: EngineSettings, records: Sequence[ConceptRecord]) -> None:
+    def __init__(
+        self, config: RunConfig, engine: EngineSettings, records: Sequence[ConceptRecord], concepts: int = 0
+    ) -> None:
         self._config = config
         self._demands: dict[str, Demand] = {}
         self.engine = engine
         self.demand = self._demand(engine)
-        self.work = self._work(records)
+        self.work = self._work(records, concepts or len(records))
         self._empty = empty_process_bytes()
 
     def forecast(self, width: int, on_gpu: bool, engine: EngineSettings | None = None, flops: float = 0.0) -> Forecast:
@@ -183,10 +187,10 @@ class Planner:
             self._demands[engine.precision] = Demand(engine.backbone, DTYPES[engine.precision])
         return self._demands[engine.precision]
 
-    def _work(self, records: Sequence[ConceptRecord]) -> Work:
+    def _work(self, records: Sequence[ConceptRecord], concepts: int) -> Work:
         method: Method = resolve(METHODS, self._config.method, "method")()
         stages = [stage.config for stage in method.stages(self._config)]
-        images: set[tuple[Path, bool]] = set()
+        images: Counter[tuple[Path, bool]] = Counter()
         read: list[ConceptRecord] = []
         loads: list[list[Load]] = []
         for record in records:
@@ -201,7 +205,10 @@ class Planner:
             raise DataError("no concept of this job can be read: run 'python -m unictokens data check DIR'")
         heaviest = max((load for each in loads for load in each), key=self._heaviness)
         flops = self._flops(read, stages, loads)
-        return Work(heaviest, flops + len(images) / len(records) * self._image_flops(), len(images))
+        # A picture that one concept names is its own, and the others have as many of theirs; the rest are for all.
+        own = sum(times == 1 for times in images.values())
+        together = len(images) - own + own * concepts // len(records)
+        return Work(heaviest, flops + together / concepts * self._image_flops(), together)
 
     def _heaviness(self, load: Load) -> int:
         return self.demand.step_bytes(load) + self.demand.reading_bytes(load.questions)

@@ -22,10 +22,13 @@ from unictokens.cli.progress import make_console
 from unictokens.cli.shell import OK
 from unictokens.config import RunConfig
 from unictokens.data.catalog import Catalog
+from unictokens.data.epochs import spread
 from unictokens.data.records import ConceptRecord
 from unictokens.errors import ConfigError, DataError, StorageError
 from unictokens.memory import GIB, available_bytes, host_bytes, in_words
 
+LOOKED_AT = 128
+"""Concepts from which a job's are told: reading 100,000 for a forecast would take longer than planning them."""
 ELSEWHERE = "'python -m cluster plan --device-memory GIB' says what fits on a machine of the cluster"
 
 
@@ -57,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = catalog.select(arguments.concepts)
     lanes = count_lanes(arguments.lanes, engine, len(names), gpus=1 if arguments.device_memory else 0)
     room = room_of_a_process(lanes * engine.processes, arguments.device_memory, arguments.host_memory)
-    found = plan_lane(config, engine, readable(catalog, names), arguments.pack, lanes, room)
+    found = plan_lane(config, engine, some_readable(catalog, names), arguments.pack, lanes, room, len(names))
     console.print(table(found, room, f"{len(names)} concepts, lanes: {lanes}, processes of each: {engine.processes}"))
     console.print(in_a_line(found, lanes), highlight=False)
     return OK
@@ -84,20 +87,27 @@ def fitted(
         return engine, width
     count = count_lanes(lanes, engine, len(names))
     room = room_of_a_process(count * engine.processes)
-    found = plan_lane(config, engine, readable(catalog, names), width, count, room)
+    found = plan_lane(config, engine, some_readable(catalog, names), width, count, room, len(names))
     console.print(in_a_line(found, count), highlight=False)
     return replace(engine, cache_bytes=found.cache_bytes), found.width
 
 
-def readable(catalog: Catalog, names: Sequence[str]) -> list[ConceptRecord]:
-    """The records of those concepts that can be read."""
-    found = []
-    for name in names:
-        try:
-            found.append(catalog.concept(name))
-        except (DataError, StorageError):
-            continue
-    return found
+def some_readable(catalog: Catalog, names: Sequence[str]) -> list[ConceptRecord]:
+    """The records of at most `LOOKED_AT` concepts that can be read, spread evenly over all; of few concepts, all of them."""
+    spread_out = [names[at] for at in spread(len(names), LOOKED_AT)]
+    # Where none of these can be read, another may be: in all their order, and only then.
+    for some in (spread_out, names):
+        found = []
+        for name in some:
+            try:
+                found.append(catalog.concept(name))
+            except (DataError, StorageError):
+                continue
+            if len(found) == LOOKED_AT:
+                break
+        if found:
+            return found
+    return []
 
 
 def count_lanes(wanted: int, engine: EngineSettings, runs: int, gpus: int = 0) -> int:
@@ -117,12 +127,22 @@ def room_of_a_process(processes: int, device_gib: float = 0.0, host_gib: float =
 
 
 def plan_lane(
-    config: RunConfig, engine: EngineSettings, records: Sequence[ConceptRecord], width: int, lanes: int, room: Room
+    config: RunConfig,
+    engine: EngineSettings,
+    records: Sequence[ConceptRecord],
+    width: int,
+    lanes: int,
+    room: Room,
+    concepts: int = 0,
 ) -> Forecast:
-    """The forecast of one lane of a job. Raises ConfigError when nothing fits, and for a pack below one."""
+    """The forecast of one lane of a job about so many concepts, those of `records` among them (0: no others).
+
+    Raises ConfigError when nothing fits, and for a pack below one.
+    """
     if width < 1:
         raise ConfigError(f"--pack {width} is below one: use the number of concepts to train together")
-    planner = Planner(config, engine, records)
+    concepts = concepts or len(records)
+    planner = Planner(config, engine, records, concepts)
     if engine.offload == "nvme" and engine.folder is not None:
         free, weights = shutil.disk_usage(engine.folder).free, planner.demand.weight_bytes
         if free < weights * lanes:
@@ -135,7 +155,7 @@ def plan_lane(
     if room.device is None or device == "cuda":
         threads = max(1, (os.cpu_count() or 1) // (lanes * engine.processes))
         speed = engine.processes * machine_flops(device, DTYPES[config.precision], threads)
-    return planner.fit(min(width, -(-len(records) // lanes)), room, speed, lanes)
+    return planner.fit(min(width, -(-concepts // lanes)), room, speed, lanes)
 
 
 def in_a_line(found: Forecast, lanes: int) -> str:

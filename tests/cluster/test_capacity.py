@@ -1,6 +1,7 @@
 """Planning ahead: what does not fit becomes less, or is refused with a change that then fits."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -89,6 +90,22 @@ def test_a_concept_that_cannot_be_read_does_not_stand_in_the_way(
     broken = replace(records[0], stages={})
     work = Planner(config, EngineSettings.of(config), [broken, *records[1:]]).work
     assert 0 < work.images < planner.work.images
+
+
+def test_some_concepts_tell_of_all(
+    config: RunConfig, planner: Planner, toyland: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(toyland, tmp_path / "data")
+    catalog = Catalog.open(tmp_path / "data")
+    monkeypatch.setattr(forecast, "LOOKED_AT", 2)
+    some = forecast.some_readable(catalog, catalog.names)
+    assert [record.name for record in some] == ["bo", "miru"]
+    guessed = Planner(config, EngineSettings.of(config), some, len(catalog.names)).work
+    assert guessed.images == pytest.approx(planner.work.images, rel=0.1)
+    assert guessed.flops == pytest.approx(planner.work.flops, rel=0.1)
+    for name in ("bo", "miru"):
+        (tmp_path / f"data/concept/train/{name}/info.json").write_text("{")
+    assert [record.name for record in forecast.some_readable(catalog, catalog.names)] == ["tavo"]
 
 
 def test_a_full_disk_is_refused_before_weights_go_there(
