@@ -5,7 +5,6 @@ Files are looked at as strings and by the system's own calls: a job may be about
 
 import os
 import stat
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
@@ -24,7 +23,7 @@ AUTHORS_ROOT = "unictokens_data/"
 BLACK = "black_512x512.png"
 """The picture of questions about nothing visible, at the top of a dataset."""
 MAX_JSON_BYTES = 256 * 2**20
-KEPT_PLACES = 100_000
+KEPT_PLACES = 10_000
 """Pictures whose places a folder remembers."""
 
 
@@ -62,9 +61,7 @@ class DatasetFolder:
             return ()
         except OSError as error:
             raise DataError(f"cannot list '{self.root / path}' ({error.strerror}): check its permissions") from error
-        found = tuple([f"{path}/{name}" for name in names])
-        self._remember(zip(found, found, strict=True))
-        return found
+        return tuple([f"{path}/{name}" for name in names])
 
     def pictures(self, path: str) -> tuple[Path, ...]:
         """The pictures in a folder (see `places`)."""
@@ -84,10 +81,16 @@ class DatasetFolder:
         """Bytes of a JSON file; None where there is none. Raises DataError when it is unreadable or enormous."""
         file = f"{self._above}{path}"
         try:
-            with open(file, "rb", buffering=0) as stream:
-                if os.fstat(stream.fileno()).st_size > MAX_JSON_BYTES:
+            stream = os.open(file, os.O_RDONLY)
+            try:
+                if (size := os.fstat(stream).st_size) > MAX_JSON_BYTES:
                     raise DataError(f"'{file}' has more than {MAX_JSON_BYTES // 2**20} MiB: that is no question file")
-                return stream.read()
+                content = os.read(stream, size + 1)
+                while part := os.read(stream, size + 1):  # nearly always nothing
+                    content += part
+                return content
+            finally:
+                os.close(stream)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -132,8 +135,9 @@ class DatasetFolder:
         """
         found = self._found.get(value)
         if found is None:
-            found = self._find(value, path, number)
-            self._remember([(value, found)])
+            if len(self._found) >= KEPT_PLACES:
+                self._found.clear()
+            found = self._found[value] = self._find(value, path, number)
         return found
 
     @cached_property
@@ -142,13 +146,8 @@ class DatasetFolder:
 
     @cached_property
     def _found(self) -> dict[str, str]:
-        # Questions name the same pictures again and again, and all concepts share the strangers'.
+        # All concepts share the strangers' pictures.
         return {}
-
-    def _remember(self, found: Iterable[tuple[str, str]]) -> None:
-        if len(self._found) > KEPT_PLACES:
-            self._found.clear()
-        self._found.update(found)
 
     def _find(self, value: str, path: str, number: int) -> str:
         where = f"'{self.root}/{path}' item {number}: image {shown(value)}"

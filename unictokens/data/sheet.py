@@ -62,7 +62,8 @@ class ConceptSheet:
         for file, items in (self.positives, self.negatives, self.conversations, *stages):
             for number, texts, image, _ in items:
                 place = self.places[image]
-                said += (file, number, place, *texts)
+                said += (file, number, place)
+                said += texts
                 if place is not None:
                     pictures[place] = None
         info = self.info
@@ -124,15 +125,15 @@ def read_sheet(folder: DatasetFolder, name: str, listed: Sequence[str] | None) -
     """
     train, test, places = f"concept/train/{name}", f"concept/test/{name}", _Places(folder)
     info = folder.read(f"{train}/info.json", ConceptInfo)
-    photos = _photos(folder, name, listed)
-    cropped = folder.places(f"{train}/cropped")
-    hard_negatives = folder.places(f"{train}/negative_example")
+    photos = _photos(folder, places.listed(train), name, listed)
+    cropped = places.listed(f"{train}/cropped")
+    hard_negatives = places.listed(f"{train}/negative_example")
     stages = {stage: places.pictured(f"showo_training_data_{stage}/{name}.json") for stage in STAGES}
     conversations, positives, negatives = (
         places.asked(f"{train}/{kind}.json")
         for kind in ("conversations", "positive_recognitions", "random_recognitions")
     )
-    test_photos = folder.places(test)
+    test_photos = places.listed(test)
     exam = places.asked(f"test_data/{name}.json")
     return ConceptSheet(
         name=name,
@@ -161,6 +162,12 @@ class _Places:
         self._folder = folder
         self.found: dict[str | None, str | None] = {None: None}
 
+    def listed(self, path: str) -> tuple[str, ...]:
+        """Places of the pictures in a folder: questions may name them as they are."""
+        places = self._folder.places(path)
+        self.found.update(zip(places, places, strict=True))
+        return places
+
     def asked(self, path: str) -> Asked:
         """The file's items, none where there is no file."""
         return self._check(Asked(path, read_items(self._folder, path) or ()))
@@ -183,11 +190,11 @@ class _Places:
         return asked
 
 
-def _photos(folder: DatasetFolder, name: str, listed: Sequence[str] | None) -> tuple[str, ...]:
-    place = f"concept/train/{name}"
-    photos = folder.places(place)
+def _photos(folder: DatasetFolder, lying: tuple[str, ...], name: str, listed: Sequence[str] | None) -> tuple[str, ...]:
+    photos, place, there = lying, f"concept/train/{name}", frozenset(lying)
     if listed is not None:
-        photos = tuple([folder.place(f"{place}/{file}", LISTING, at) for at, file in enumerate(listed)])
+        wanted = [f"{place}/{file}" for file in listed]
+        photos = tuple([each if each in there else folder.place(each, LISTING, at) for at, each in enumerate(wanted)])
     if not photos:
         raise DataError(f"concept '{name}' has no photos: put PNG or JPEG files into '{folder.root / place}'")
     return photos
