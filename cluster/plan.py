@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cluster.digests import digests
+from cluster.digests import Digest, digests
 from unictokens.backbones.showo.config import read_json
 from unictokens.backbones.showo.places import locate
 from unictokens.config import RunConfig, config_hash
@@ -114,24 +114,31 @@ def expected_fingerprint(backbone: str) -> str:
 
 
 class _Known:
-    """Digests of concepts, each read once (what they say is not kept: there may be 100,000); concepts that cannot be read."""
+    """Digests of concepts, each read once (what they say is not kept: there may be 100,000); concepts that cannot be read.
+
+    They come while runs are planned: the first are worked with before the last are read.
+    """
 
     def __init__(self, catalog: Catalog, concepts: Sequence[str]) -> None:
         self._hashes: dict[int, tuple[RunConfig, str]] = {}
         self._digests: dict[str, str] = {}
+        self._coming = digests(catalog, concepts)
         self.refused: dict[str, Refused] = {}
-        for found in digests(catalog, concepts):
-            if found.refusal:
-                log.warning("concept '%s' is left out: %s", found.concept, found.refusal)
-                self.refused[found.concept] = Refused(found.concept, found.refusal)
-            else:
-                self._digests[found.concept] = found.digest
 
     def plan(self, concept: str, config: RunConfig) -> RunPlan | None:
         """The run, None for a concept that is refused."""
+        while concept not in self._digests and concept not in self.refused:
+            self._take(next(self._coming))
         if concept in self.refused:
             return None
         return plan_known(concept, self._digests[concept], config, self._hash(config))
+
+    def _take(self, found: Digest) -> None:
+        if found.refusal:
+            log.warning("concept '%s' is left out: %s", found.concept, found.refusal)
+            self.refused[found.concept] = Refused(found.concept, found.refusal)
+        else:
+            self._digests[found.concept] = found.digest
 
     def _hash(self, config: RunConfig) -> str:
         # The configuration is kept beside its hash, so that no other can get its identity.

@@ -2,11 +2,15 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster import digests as digests_module
+from cluster import plan as plan_module
+from cluster.digests import Digest
 from cluster.plan import expected_fingerprint, plan_job, plan_runs
 from unictokens.config import PRESETS, override
 from unictokens.data.catalog import Catalog
@@ -98,6 +102,22 @@ def test_many_processes_find_what_one_finds(toyland: Path, tmp_path: Path, monke
     found = [list(digests_module.digests(catalog, catalog.names, processes)) for processes in (1, 2)]
     assert found[0] == found[1] and [one.concept for one in found[0]] == list(catalog.names)
     assert [bool(one.refusal) for one in found[0]] == [name == "miru" for name in catalog.names]
+
+
+def test_settings_that_nobody_can_follow_are_told_before_all_data_are_read(
+    toyland: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog, read = Catalog.open(toyland), []
+
+    def counted(*asked: Any) -> Iterator[Digest]:
+        for found in digests_module.digests(*asked):
+            read.append(found.concept)
+            yield found
+
+    monkeypatch.setattr(plan_module, "digests", counted)
+    with pytest.raises(ConfigError, match="start_epoch"):
+        plan_job(catalog, catalog.names, override(DEMO, {"stages.deepen.start_epoch": 99}), Output(tmp_path), False)
+    assert read == ["bo"]
 
 
 def test_a_picture_that_concepts_share_is_read_once(toyland: Path) -> None:
