@@ -75,7 +75,8 @@ def plan_runs(catalog: Catalog, wanted: Sequence[tuple[str, RunConfig]], output:
     Raises ConfigError when a run was begun before and `resume` does not ask to continue it, and for settings that the
     method cannot follow.
     """
-    known = _Known(catalog, tuple(dict.fromkeys(concept for concept, _ in wanted)))
+    concepts = tuple(dict.fromkeys(concept for concept, _ in wanted))
+    known, published = _Known(catalog, concepts), output.published(concepts)
     runs: dict[str, RunPlan] = {}
     skipped: dict[str, Skipped] = {}
     alike: dict[str, list[RunPlan]] = {}
@@ -86,20 +87,19 @@ def plan_runs(catalog: Catalog, wanted: Sequence[tuple[str, RunConfig]], output:
             continue
         if config.backbone not in fingerprints:
             fingerprints[config.backbone] = expected_fingerprint(config.backbone)
-        version = published_version(output, plan, fingerprints[config.backbone])
+        version = published_version(output, plan, fingerprints[config.backbone]) if concept in published else None
         before = alike.setdefault(concept, [])
         if version is not None:
             skipped[plan.name] = Skipped(plan, version)
         else:
             plan = runs[plan.name] = replace(plan, branch=_branch(plan, before))
         before.append(plan)
-    begun = list(dict.fromkeys(run.concept for run in runs.values() if output.begun(run.name)))
-    if begun and not resume:
+    begun = () if resume else tuple(dict.fromkeys(runs[name].concept for name in output.begun(tuple(runs))))
+    if begun:
         raise ConfigError(
             f"'{output.root}' holds unfinished runs of {', '.join(begun[:5])}{', ...' if len(begun) > 5 else ''}: "
             "add --resume to continue them, or choose another --out"
         )
-    concepts = tuple(dict.fromkeys(concept for concept, _ in wanted))
     return JobPlan(concepts, tuple(runs.values()), tuple(skipped.values()), tuple(known.refused.values()))
 
 

@@ -5,18 +5,26 @@
 """
 
 import hashlib
+import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from unictokens.atomic import storage_error
 from unictokens.concepts.names import check_name
 from unictokens.concepts.store import ConceptStore
 from unictokens.errors import StorageError
 from unictokens.storage.base import Place, Storage, join, open_storage
 from unictokens.storage.workspace import LocalWorkspace, MirroredWorkspace, Workspace, scratch
+
+ASKED = 64
+"""Runs or concepts that are asked about one by one; for more, everything is listed once: a bucket takes as long for one answer
+as for a thousand names."""
+STATE = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,33 @@ class Output:
             return LocalWorkspace(folder)
         return MirroredWorkspace(folder, self.storage, f"runs/{name}")
 
-    def begun(self, name: str) -> bool:
-        """Whether a run of this name has saved anything. Raises StorageError."""
+    def begun(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of the runs that have saved anything, in order; of many it is asked in one listing. Raises StorageError."""
+        if len(names) <= ASKED:
+            return tuple(name for name in names if self._begun(name))
+        if isinstance(self.root, Path):
+            there = set(names).intersection(_inside(self.root / "runs"))
+            return tuple(name for name in names if name in there and self._begun(name))
+        saved = [file.split("/") for file in self.storage.list("runs") if file.endswith(STATE)]
+        begun = {run for _, run, *rest in saved if rest[:1] == ["checkpoints"]}
+        return tuple(name for name in names if name in begun)
+
+    def _begun(self, name: str) -> bool:
         kept = self.storage.list(f"runs/{check_name(name, 'run')}/checkpoints")
-        return any(file.endswith(".safetensors") for file in kept)
+        return any(file.endswith(STATE) for file in kept)
+
+    def published(self, concepts: Sequence[str]) -> frozenset[str]:
+        """Concepts that may have a version in the store, those of `concepts` among them; of many it is asked in one listing.
+
+        Raises StorageError.
+        """
+        return frozenset(concepts if len(concepts) <= ASKED else self.store.names())
+
+
+def _inside(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise storage_error(error, folder, "list") from error

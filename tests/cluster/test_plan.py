@@ -2,20 +2,27 @@
 
 import json
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import unictokens.output as output_module
 from cluster import digests as digests_module
 from cluster import plan as plan_module
 from cluster.digests import Digest
 from cluster.plan import expected_fingerprint, plan_job, plan_runs
+from unictokens.concepts.bundle import ConceptBundle
+from unictokens.concepts.card import BackboneStamp, ConceptCard, Provenance
+from unictokens.concepts.layout import TokenLayout
+from unictokens.concepts.tokens import ConceptTokens
 from unictokens.config import PRESETS, override
 from unictokens.data.catalog import Catalog
 from unictokens.errors import ConfigError
-from unictokens.learn import Output
+from unictokens.learn import Output, RunPlan
 from unictokens.training.session import Progress
 
 DEMO = PRESETS["demo"]
@@ -57,6 +64,34 @@ def test_an_unfinished_job_needs_resume(toyland: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--resume"):
         plan_job(catalog, ("bo",), DEMO, output, resume=False)
     assert plan_job(catalog, ("bo",), DEMO, output, resume=True).runs == (run,)
+
+
+@pytest.mark.parametrize("asked", [64, 0], ids=["one by one", "in one listing"])
+@pytest.mark.parametrize("bucket", [False, True], ids=["folder", "bucket"])
+def test_what_was_done_before_is_found(
+    toyland: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: bool, asked: int
+) -> None:
+    output = Output(f"memory://{uuid.uuid4().hex}" if bucket else tmp_path / "out")
+    catalog = Catalog.open(toyland)
+    bo, miru, tavo = plan_job(catalog, catalog.names, DEMO, output, resume=False).runs
+    monkeypatch.setattr(output_module, "ASKED", asked)
+    assert plan_job(catalog, catalog.names, DEMO, output, resume=False).runs == (bo, miru, tavo)
+    assert output.store.publish(_bundle(bo)) == 1
+    output.storage.write(f"runs/{miru.name}/checkpoints/0-warmup-0001.safetensors", b"")
+    output.storage.write(f"runs/{tavo.name}/history.jsonl", b"")
+    with pytest.raises(ConfigError, match="unfinished runs of miru: "):
+        plan_job(catalog, catalog.names, DEMO, output, resume=False)
+    plan = plan_job(catalog, catalog.names, DEMO, output, resume=True)
+    assert plan.runs == (miru, tavo) and [skip.plan for skip in plan.skipped] == [bo]
+
+
+def _bundle(run: RunPlan) -> ConceptBundle:
+    """What the run would publish: rows of nothing, under its settings and data."""
+    layout, rows = TokenLayout(shared=1, generation=1, understanding=1), torch.zeros(4, 8)
+    stamp = BackboneStamp(name="mini", width=8, vocabulary=10, fingerprint=expected_fingerprint("mini"))
+    made = Provenance(config_hash=run.config_hash, dataset_digest=run.dataset_digest)
+    card = ConceptCard(name=run.concept, class_word="thing", layout=layout, backbone=stamp, provenance=made)
+    return ConceptBundle(ConceptTokens(layout, rows, rows.clone(), torch.zeros(4)), card)
 
 
 def test_progress_counts_epochs_of_all_stages(toyland: Path, tmp_path: Path) -> None:

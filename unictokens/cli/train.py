@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     if version is not None:
         console.print(f"{record.name} was learned with these settings before: {record.name}@v{version}")
         return OK
-    if output.begun(plan.name) and not arguments.resume:
+    if output.begun([plan.name]) and not arguments.resume:
         raise ConfigError(
             f"'{join(output.root, 'runs', plan.name)}' holds an unfinished run: add --resume, or choose another --out"
         )
