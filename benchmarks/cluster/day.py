@@ -34,7 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--price", type=float, required=True, help="of a machine per hour; an assumption")
     parser.add_argument("--beyond", type=float, default=0.026, help="seconds of a lane per concept beside training")
     parser.add_argument("--keeper", type=float, default=0.00063, help="seconds of the keeper per call")
-    parser.add_argument("--plan", type=float, default=0.0031, help="seconds of a core to plan a concept")
+    parser.add_argument("--plan", type=float, default=0.0011, help="seconds of a core to plan a concept")
     parser.add_argument("--report", type=float, default=REPORT_SECONDS, help="seconds between reports within an epoch")
 
 
