@@ -16,6 +16,7 @@ from unictokens.pretrain.measure import (
     Score,
     draw_descriptions,
     encode_photos,
+    following_scores,
     held_out_photos,
     understanding_scores,
 )
@@ -70,6 +71,7 @@ def write_card(
     answers: Mapping[str, Score],
     residents: Mapping[str, Score],
     drawings: Mapping[str, Score],
+    following: Mapping[str, Score],
     probes: Mapping[str, Score],
 ) -> None:
     """Write `MODEL_CARD.md` from measured numbers only; `recipe` says what was held out, `runs` how the base was made."""
@@ -108,6 +110,11 @@ The same questions asked about the base's own drawings of held-out captions that
 drawing and reading together, so it is a lower bound of neither):
 
 {table(drawings)}
+
+Questions that it asks for requests such as "A photo of <kai> with its cup.", word for word as `unictokens.replay.exemplars` shows them to
+it, by how many it is shown (kinds, names and things at random; without an example it cannot know how questions are put here):
+
+{table(following)}
 
 ## Settings of the last run
 
@@ -152,5 +159,6 @@ def measure_and_write(folder: Path, recipe: Recipe) -> None:
         answers,
         by_name,
         drawings,
+        following_scores(backbone, recipe.held_out_seed, recipe.held_out),
         probes,
     )

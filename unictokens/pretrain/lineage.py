@@ -52,9 +52,15 @@ def lineage_table(runs: Sequence[Run]) -> str:
         rows.append(
             f"| {number} | {codes['steps']:,} of {codes['batch']} photos, out of {codes['shards'] * photos:,} "
             f"| {language['steps']:,} of {language['batch_generation']} drawings and {language['batch_understanding']} "
-            f"conversations, out of {language['shards'] * photos:,} photos of anybody and "
+            f"conversations{_examples(language)}, out of {language['shards'] * photos:,} photos of anybody and "
             f"{language['resident_shards'] * photos:,} of residents | `{run.fingerprint[:16]}` |"
         )
     head = ["| run | steps of the image tokenizer | steps of the transformer | fingerprint |", "|---|---|---|---|"]
     notes = [f"\nRun {number}: {run.note}" for number, run in enumerate(runs, start=1) if run.note]
     return "\n".join([*head, *rows, *notes])
+
+
+def _examples(language: dict[str, Any]) -> str:
+    """Runs of before there were such lessons say nothing of them."""
+    count = language.get("batch_examples", 0)
+    return f" with {count} rows of examples" if count else ""

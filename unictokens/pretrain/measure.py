@@ -12,9 +12,13 @@ from unictokens.backbones.base import AnswerRequest, Backbone, Decoding, Generat
 from unictokens.concepts.bank import ConceptBank
 from unictokens.data.toyland import Photo, Question, full_description, questions, render
 from unictokens.images import to_tensor
+from unictokens.pretrain.examples import ASKED, KINDS, example
 from unictokens.pretrain.pool import POOLS
+from unictokens.replay.exemplars import parsing_after
 
 BATCH = 32
+SHOWN = (0, 1, 2, 4, 6)
+"""Numbers of examples that a base is measured with."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,28 @@ def agrees(question: Question, answer: str) -> bool:
     if question.kind in ("recognition", "yesno"):
         return said.split(",")[0].split(".")[0] == truth.split(",")[0].split(".")[0]
     return said == truth
+
+
+def following_scores(backbone: Backbone, first_seed: int, requests: int) -> dict[str, Score]:
+    """Questions that a base asks for drawing requests, by how many examples it is shown; right is what replay would ask.
+
+    Examples and requests are of kinds, names and things at random, all by the conventions of replay.
+    """
+    bank = ConceptBank.empty(backbone.info.width)
+    scores = {}
+    for count in SHOWN:
+        rng = np.random.default_rng((first_seed, count))
+        made = [
+            [example(KINDS[int(rng.integers(len(KINDS)))], dict.fromkeys(ASKED, 0), rng) for _ in range(count + 1)]
+            for _ in range(requests)
+        ]
+        said: list[str] = []
+        for at in range(0, requests, BATCH):
+            told = [parsing_after(shown, last.request) for *shown, last in made[at : at + BATCH]]
+            said += backbone.answer([AnswerRequest((text,)) for text in told], bank, Decoding(max_tokens=40))
+        right = sum(answer.strip() == last.question for answer, (*_, last) in zip(said, made, strict=True))
+        scores[f"{count} example{'s' * (count != 1)}"] = Score(right, requests)
+    return scores
 
 
 def draw_descriptions(backbone: Backbone, photos: Sequence[Photo], sampling: Sampling, seed: int) -> Tensor:

@@ -56,8 +56,8 @@ REPLAYS = Table(
         INTERVALS,
         f"'{INTENTS}': of the things that the prompts refer to, how many the model asked for; '{RECALLED}': of the prompts about facts, "
         "how many were drawn with an answer in them.",
-        "The small base has learned to answer questions, not to follow examples: whatever it is shown, it is not expected to ask. "
-        "The rules ask in its place; the answers are the rows' own in every line.",
+        "The small base was taught to follow examples, of names and things that are not these, in which one of five ways of asking "
+        "holds: shown none, it cannot know which one is meant. The answers are the rows' own in every line.",
     ),
     exam=replace(EXAMS["toyland"], pure=0, portraits=1),
 )
