@@ -59,6 +59,11 @@ class ConceptBank:
             torch.zeros(1, 0, width), torch.zeros(1, 0, width), torch.zeros(1, 0), torch.zeros(1, dtype=torch.long)
         )
 
+    def identifiers(self) -> "ConceptBank":
+        """Only the first row of each concept: all of it that can be said, since soft tokens are no words."""
+        first = (self.embed_CKD[:, :1], self.head_CKD[:, :1], self.bias_CK[:, :1])
+        return ConceptBank(*first, self.rows_C.clamp(max=1))
+
     def to(self, device: torch.device | str) -> "ConceptBank":
         """The bank on another device."""
         return ConceptBank(

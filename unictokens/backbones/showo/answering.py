@@ -26,7 +26,7 @@ class Wording:
         self.tokenizer = tokenizer
 
     def text(self, ids: Sequence[int], names: Sequence[str]) -> str:
-        """Ids as text; the identifier of concept number s reads `<names[s]>`, soft token i reads `<token_i>`."""
+        """Ids as text; the identifier of concept number s reads `<names[s]>`, and soft token i, which no answer has, `<token_i>`."""
         pieces: list[str] = []
         plain: list[int] = []
         for identifier in ids:
@@ -70,6 +70,9 @@ class Answering:
     ) -> list[list[int]]:
         """Ids of the answers, each with its end-of-text id unless it ran into `decoding.max_tokens`.
 
+        Of a concept only the identifier can be said. The published code leaves soft tokens in the head, where one of them may win:
+        no training answer has any, so nothing teaches them to be silent everywhere.
+
         prefixes   task and image ids, equally long for all rows
         questions  text ids; shorter ones get padding between image and text, which nothing sees and no position counts
         on_step    called with all ids so far after every step
@@ -88,15 +91,15 @@ class Answering:
         positions_BT = torch.where(place_T < prefix, place_T, place_T - gap_B1).clamp(min=0)
         mask = understanding_mask(prefix, prefix + longest).to(device) & seen_BT[:, None, None, :]
         concepts_BS = concept_table(concepts).to(device)
-        past = KeyValues()
+        past, said = KeyValues(), self.bank.identifiers()
         answers: list[list[int]] = [[] for _ in range(B)]
         open_rows = set(range(B))
         for _ in range(decoding.max_tokens):
             x_BTD = self.model.embed(ids_BT, self.bank, concepts_BS)
             h_BD = self.model.hidden(x_BTD, mask, positions_BT, past)[:, -1]
-            logits_BV = self.model.logits(h_BD, self.bank, concepts_BS)
+            logits_BV = self.model.logits(h_BD, said, concepts_BS)
             columns_B = next_tokens(logits_BV, decoding.top_k, decoding.temperature, generator)
-            ids_BT = self.vocabulary.ids(columns_B, self.bank.rows)[:, None]
+            ids_BT = self.vocabulary.ids(columns_B, said.rows)[:, None]
             for row, identifier in enumerate(ids_BT[:, 0].tolist()):
                 if row in open_rows:
                     answers[row].append(identifier)

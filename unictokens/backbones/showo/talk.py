@@ -32,16 +32,15 @@ class _State:
     """What an answer goes on from.
 
     length            places that stand in its slot
-    head_KD, bias_K   its concepts' rows of the head, one concept after the other; ids_K int64 [K] are their ids
+    head_CD, bias_C   of its concepts the identifiers' rows of the head: soft tokens are no words (see `Answering.decode`)
     """
 
     slot: int
     length: int
     concepts: tuple[ConceptTokens, ...]
     names: tuple[str, ...]
-    head_KD: Tensor
-    bias_K: Tensor
-    ids_K: Tensor
+    head_CD: Tensor
+    bias_C: Tensor
     generator: Generator
     sent: str = ""
 
@@ -119,13 +118,8 @@ class Talk:
             len(prefix) + len(ids),
             tuple(concepts),
             tuple(names),
-            torch.cat([c.head_KD for c in concepts]) if concepts else x_1TD.new_zeros(0, model.width),
-            torch.cat([c.bias_K for c in concepts]) if concepts else x_1TD.new_zeros(0),
-            torch.tensor(
-                [self.vocabulary.row(s, row) for s, concept in enumerate(concepts) for row in range(concept.rows)],
-                dtype=torch.long,
-                device=device,
-            ),
+            torch.cat([c.head_KD[:1] for c in concepts]) if concepts else x_1TD.new_zeros(0, model.width),
+            torch.cat([c.bias_K[:1] for c in concepts]) if concepts else x_1TD.new_zeros(0),
             Generator().manual_seed(seed),
         )
         speech = Speech(decoding, state, [])
@@ -212,7 +206,7 @@ class Talk:
             if not fine:
                 speech.broken = f"the model gave non-finite numbers at word piece {len(speech.ids) + 1}"
                 continue
-            speech.ids.append(column if column < size else int(speech.state.ids_K[column - size]))
+            speech.ids.append(column if column < size else self.vocabulary.row(column - size, 0))
             if speech.ids[-1] == self.vocabulary.eot:
                 speech.stopped = "stop"
             elif len(speech.ids) >= speech.decoding.max_tokens:
@@ -220,6 +214,6 @@ class Talk:
 
     @staticmethod
     def _learned(speech: Speech, h_1D: Tensor) -> Tensor:
-        """Logits float32 [K] of the rows of the speech's concepts."""
+        """Logits float32 [C] of the identifiers of the speech's concepts."""
         state = speech.state
-        return functional.linear(h_1D.to(state.head_KD.dtype), state.head_KD)[0].float() + state.bias_K
+        return functional.linear(h_1D.to(state.head_CD.dtype), state.head_CD)[0].float() + state.bias_C
