@@ -31,8 +31,8 @@ LIBRARIES = ("transformers", "sklearn.cluster", "mlflow", "ray.train.torch")
 """What the processes of a lane import."""
 FIRST_WORK = 48 * MIB
 """What the first computations leave behind for good: threads, kernels chosen (measured on a CPU: 35 to 40 MiB)."""
-CONTEXT = 600 * MIB
-"""What a GPU's driver and libraries take of its memory before anything is computed (an assumption, not measured)."""
+CONTEXT = 800 * MIB
+"""What a GPU's driver, libraries and kernels take of its memory (measured on an H200: 619 to 873 MiB)."""
 SPARE = 0.05
 """Share of the memory that is left free."""
 EFFICIENCY = 0.38
@@ -45,12 +45,12 @@ LOOKED_AT = 4
 class Work:
     """What one concept asks of a lane.
 
-    heaviest  the largest step of any stage
-    flops     of all steps, drawings and pictures
-    images    different image prefixes of all concepts together
+    loads   the largest steps, one per stage of a few concepts: which of them takes most depends on the device and the pack
+    flops   of all steps, drawings and pictures
+    images  different image prefixes of all concepts together
     """
 
-    heaviest: Load
+    loads: frozenset[Load]
     flops: float
     images: int
 
@@ -117,10 +117,16 @@ class Planner:
         demand = self._demand(engine)
         weights = -(-demand.weight_bytes // engine.processes)
         draws = min(MOST_DRAWN_TOGETHER, DRAWN_TOGETHER * width)
-        step = demand.step_bytes(self.work.heaviest.times(width), on_gpu)
+
+        def taken(load: Load) -> tuple[int, int]:
+            """By a step, and by the image prefixes it reads or finds."""
+            return demand.step_bytes(load.times(width), on_gpu), self._prefixes(demand, load, width, engine.cache_bytes)
+
+        heaviest = max(self.work.loads, key=lambda load: sum(taken(load)))
+        step, prefixes = taken(heaviest)
         computing = {
             "image tokenizer": demand.image_tokenizer_bytes,
-            "image prefixes": self._prefixes(demand, width, engine.cache_bytes),
+            "image prefixes": prefixes,
             "steps or drawings": max(step, demand.drawing_bytes(draws) // engine.processes, demand.picture_bytes),
         }
         host = {"process": self._empty, "first work": FIRST_WORK}
@@ -132,7 +138,8 @@ class Planner:
             host["image prefixes that no longer fit"] = engine.host_cache_bytes
         else:
             host |= {"weights": weights + (demand.resident_bytes if engine.engine == "deepspeed" else 0), **computing}
-            host["image prefixes"] = self._prefixes(demand, width, engine.cache_bytes + engine.host_cache_bytes)
+            kept = engine.cache_bytes + engine.host_cache_bytes
+            host["image prefixes"] = self._prefixes(demand, heaviest, width, kept)
         seconds = self.work.flops / (flops * EFFICIENCY) if flops else None
         return Forecast(width=width, cache_bytes=engine.cache_bytes, device=device, host=host, seconds=seconds)
 
@@ -177,9 +184,9 @@ class Planner:
                 return f"it fits with {words}"
         return "use a smaller backbone, smaller stages.*.understanding_batch, or a machine with more memory"
 
-    def _prefixes(self, demand: Demand, width: int, cache: int) -> int:
+    def _prefixes(self, demand: Demand, load: Load, width: int, cache: int) -> int:
         """Those that are kept, or where more are read in one pass, these: the last ones read are the ones kept."""
-        read = min(self.work.heaviest.questions * width, self.work.images)
+        read = min(load.questions * width, self.work.images)
         return max(min(cache, self.work.images * demand.prefix_bytes), demand.reading_bytes(read))
 
     def _demand(self, engine: EngineSettings) -> Demand:
@@ -203,15 +210,12 @@ class Planner:
                 continue  # it will fail alone, with its reason, when its turn comes
         if not loads:
             raise DataError("no concept of this job can be read: run 'python -m unictokens data check DIR'")
-        heaviest = max((load for each in loads for load in each), key=self._heaviness)
         flops = self._flops(read, stages, loads)
         # A picture that one concept names is its own, and the others have as many of theirs; the rest are for all.
         own = sum(times == 1 for times in images.values())
         together = len(images) - own + own * concepts // len(records)
-        return Work(heaviest, flops + together / concepts * self._image_flops(), together)
-
-    def _heaviness(self, load: Load) -> int:
-        return self.demand.step_bytes(load) + self.demand.reading_bytes(load.questions)
+        largest = frozenset(load for each in loads for load in each)
+        return Work(largest, flops + together / concepts * self._image_flops(), together)
 
     def _images(self, record: ConceptRecord, stages: Sequence[StageConfig]) -> set[tuple[Path, bool]]:
         found = set()

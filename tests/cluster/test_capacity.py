@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from cluster import forecast
 from cluster.__main__ import main
 from cluster.capacity import Planner, Room
 from cluster.engines import EngineSettings
+from unictokens.backbones.showo.demand import Load
 from unictokens.config import RunConfig, load_config
 from unictokens.data.catalog import Catalog
 from unictokens.data.records import ConceptRecord
@@ -55,6 +57,20 @@ def test_less_memory_means_a_smaller_cache_and_then_a_narrower_pack(planner: Pla
     assert 1 <= narrow.width < 8
     for found in (cached, narrow):
         assert found.device_bytes <= need
+
+
+@pytest.mark.parametrize(("on_gpu", "width"), [(False, 1), (True, 1), (True, 8)])
+def test_the_step_that_counts_is_the_largest_there(planner: Planner, on_gpu: bool, width: int) -> None:
+    """Many questions take more on one device, a question beside a drawing on another, which makes more logits at once."""
+
+    def need(loads: frozenset[Load]) -> int:
+        told = copy(planner)
+        told.work = replace(planner.work, loads=loads)
+        found = told.forecast(width, on_gpu)
+        return found.device_bytes + found.host_bytes
+
+    alone = [need(frozenset({load})) for load in planner.work.loads]
+    assert need(planner.work.loads) == max(alone) > min(alone)
 
 
 def test_what_cannot_fit_names_a_change_that_does(planner: Planner) -> None:
