@@ -29,13 +29,18 @@ MINE = Identity("bo", "config", "data", "weights")
 
 
 class StopAfter:
-    """A host that stops a run after some epochs."""
+    """A host that stops a run after some epochs, or has to go itself after some steps that ended none."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, steps: int = 1_000_000) -> None:
         self.left = epochs
+        self.steps = steps
 
     def report(self, progress: Progress) -> None:
         return None
+
+    def should_leave(self) -> bool:
+        self.steps -= 1
+        return self.steps <= 0
 
     def should_stop(self) -> bool:
         self.left -= 1
@@ -86,6 +91,8 @@ def test_resume_behind_a_url_gives_same_bytes(
     whole = lasting(tmp_path)
     assert learn(URL, StopAfter(1)).status == "stopped"
     assert learn(URL, StopAfter(2)).status == "stopped"
+    assert learn(URL, StopAfter(99, steps=2)).status == "stopped"
+    assert [name for name in lasting(URL) if "_" in name.rpartition("/")[2]], "its state within an epoch is there"
     # The machine goes away in the middle of a push; another one goes on.
     faulty.requests.clear()
     faulty.fail_at = 12
