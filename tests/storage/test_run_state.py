@@ -21,6 +21,7 @@ from unictokens.tracking.jsonl import JsonlTracker
 from unictokens.training.checkpoint import Checkpoint, Cursor, Identity, load_newest, save_checkpoint
 from unictokens.training.engine import LocalEngine
 from unictokens.training.history import EpochRecord, History
+from unictokens.training.losses import StepLosses
 from unictokens.training.session import Alone, Progress, Session
 
 Learn = Callable[..., Learned]
@@ -139,15 +140,25 @@ def opened(tmp_path: Path) -> MirroredWorkspace:
     return MirroredWorkspace(folder, open_storage(URL), "runs/bo-1")
 
 
+def leave(workspace: MirroredWorkspace, number: int) -> None:
+    """Do to a run's folder what is done where it leaves a step after its epoch `number`."""
+    state = Checkpoint(Cursor(0, "warmup", number, 1), {"rows.embed": torch.zeros(2, 3)}, (StepLosses(1.0, None, 1.0),))
+    save_checkpoint(workspace.folder / "checkpoints", MINE, state, frozenset())
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["after an epoch", "within one"])
 @pytest.mark.parametrize("lost", [False, True], ids=["refused", "answer lost"])
 def test_whatever_request_fails_the_run_goes_on_from_before_or_after(
-    faulty: type[FaultyFileSystem], tmp_path: Path, lost: bool
+    faulty: type[FaultyFileSystem], tmp_path: Path, lost: bool, within: bool
 ) -> None:
     def lived() -> MirroredWorkspace:
         faulty.store.clear()
         workspace = opened(tmp_path)
         for number in (1, 2, 3):
             epoch(workspace, number)
+            workspace.push()
+        if within:
+            leave(workspace, 3)
             workspace.push()
         epoch(workspace, 4)
         return workspace
@@ -156,7 +167,7 @@ def test_whatever_request_fails_the_run_goes_on_from_before_or_after(
     faulty.requests.clear()
     workspace.push()
     requests = len(faulty.requests)
-    assert faulty.requests == ["put", "put", "remove"]
+    assert faulty.requests == ["put", "put", "remove", *(["remove"] if within else [])]
     for number in range(1, requests + 1):
         workspace = lived()
         faulty.requests.clear()
@@ -166,7 +177,7 @@ def test_whatever_request_fails_the_run_goes_on_from_before_or_after(
         faulty.heal()
         other = opened(tmp_path)
         found = load_newest(other.folder / "checkpoints", MINE)
-        assert found is not None and found.cursor.epoch in (3, 4)
+        assert found is not None and found.cursor in (Cursor(0, "warmup", 3, int(within)), Cursor(0, "warmup", 4))
         history = History(other.folder / "history.jsonl")
         history.reopen(found.cursor)
         assert [record.epoch for record in history.records] == list(range(1, found.cursor.epoch + 1))
