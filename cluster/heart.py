@@ -19,8 +19,6 @@ from unictokens.training.session import Withdrawn
 log = logging.getLogger(__name__)
 
 SIGN_SECONDS = 2.0
-MARGIN_SECONDS = 3.0
-"""A node that goes away is left so long before it does."""
 STALLED = 75
 """Exit code of a lane that ended itself because its training stood still."""
 
@@ -57,7 +55,7 @@ class Heart:
         self._moved = clock()
         self._runs: dict[Ticket, Lease] = {}
         self._withdrawn: set[Ticket] = set()
-        self._leave_at: float | None = None
+        self._leaving = False
         self._over = threading.Event()
         self._lock = threading.Lock()
 
@@ -92,15 +90,13 @@ class Heart:
 
     @property
     def leaving(self) -> bool:
-        """Whether this node goes away: take nothing new, end runs after their epoch."""
-        return self._leave_at is not None
+        """Whether this node goes away, for good once it was said: take nothing new, save runs after their step and end them."""
+        return self._leaving
 
     def check(self, ticket: Ticket) -> None:
-        """Raises Withdrawn when a run must not go on: somebody else has it, or the node is about to go."""
+        """Raises Withdrawn when it is known that somebody else has the run."""
         if ticket in self._withdrawn:
             raise Withdrawn(f"run '{ticket.run}' was given to another lane")
-        if self._leave_at is not None and self._clock() >= self._leave_at - MARGIN_SECONDS:
-            raise Withdrawn(f"run '{ticket.run}' leaves a node that goes away")
 
     def confirm(self, ticket: Ticket) -> None:
         """Raises Withdrawn when somebody else has the run; looks at the lease itself, before anything of the run is written."""
@@ -110,8 +106,7 @@ class Heart:
                 lease.check()
         except LeaseLost:
             self._withdrawn.add(ticket)
-        if ticket in self._withdrawn:
-            raise Withdrawn(f"run '{ticket.run}' was given to another lane")
+        self.check(ticket)
 
     def tell(self) -> None:
         """One sign of life; ends the process when the training stands still or nobody listens any more."""
@@ -128,7 +123,11 @@ class Heart:
         if orders is None:
             return
         self._withdrawn.update(ticket for ticket in tuple(self._runs) if ticket.run in orders.lost)
-        self._leave_at = None if orders.leave_in is None else self._clock() + orders.leave_in
+        if orders.leave_in is not None and not self._leaving:
+            log.warning(
+                "this node goes away in %.0f s: runs are saved after their step and handed back", orders.leave_in
+            )
+            self._leaving = True
 
     def renew(self) -> None:
         """Renew the leases; a run whose lease was taken is withdrawn."""

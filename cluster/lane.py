@@ -1,8 +1,8 @@
 """A lane: one Ray Train run that loads the backbone once and trains packs of runs until none is left.
 
 The only file that imports ray.train. A lane carries no state of its own: runs save theirs after every epoch, so a lane that
-dies costs at most the epoch its runs were in. Where a node goes away with notice, a lane ends its runs after their epoch or, when
-there is no time for that, where they stand, and hands them back at once: state within an epoch is not saved.
+dies costs at most the epoch its runs were in. Where a node goes away with notice, every run is saved after the step under way and
+handed back at once; whoever takes it goes on with the next step.
 """
 
 import logging

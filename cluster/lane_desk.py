@@ -41,7 +41,7 @@ RUN_LEASE = "lane"
 
 @dataclass
 class RunSession:
-    """One run's line to the queue: says where it is, about once a second, and asks whether to stop."""
+    """One run's line to the queue: says where it is, about once a second, and asks whether to leave or to stop."""
 
     queue: Any
     ticket: Ticket
@@ -51,13 +51,18 @@ class RunSession:
     def report(self, progress: Progress) -> None:
         self.heart.moved()
         if progress.step == progress.steps:
-            # What comes next is written for others to see. A node that goes away is no reason to throw an epoch away now.
-            self.heart.confirm(self.ticket)
+            self.heart.confirm(self.ticket)  # what comes next is written for others to see
         else:
             self.heart.check(self.ticket)
         if time.monotonic() - self.last >= REPORT_SECONDS or progress.step == progress.steps:
             self.last = time.monotonic()
             self.queue.report.remote(self.ticket, progress)
+
+    def should_leave(self) -> bool:
+        if not self.heart.leaving:
+            return False
+        self.heart.confirm(self.ticket)  # as above
+        return True
 
     def should_stop(self) -> bool:
         return not heard(self.queue.goes_on.remote(self.ticket)) or self.heart.leaving
@@ -78,7 +83,7 @@ class Guarded:
         return self.kept.folder
 
     def push(self) -> None:
-        # On a disk the last question was asked before the epoch was saved, a moment ago. To a bucket the way is longer.
+        # On a disk the last question was asked before the state was saved, a moment ago. To a bucket the way is longer.
         if not isinstance(self.kept, LocalWorkspace):
             self.confirm()
         self.kept.push()

@@ -128,7 +128,7 @@ class Learning:
         """Continues what the run folder holds.
 
         tracker  told of everything and closed, however the run ends
-        session  the host: told of progress, may stop the run after an epoch
+        session  the host: told of progress, may stop the run after an epoch, or have it leave after a step
         created  UTC time for the concept's card
         workspace  `output.open_run(plan.name)`, where the tracker writes into its folder too
         Raises StorageError for a picture or a kept state that cannot be read.

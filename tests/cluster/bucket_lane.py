@@ -55,8 +55,22 @@ class Handle:
             return self._keeper.beat(sign)
 
 
-def train(data: Path, base: Path, out: Place, name: str, settings: list[str], told: Callable[[str], None]) -> Keeper:
-    """Work off a job of the two concepts as the lane `name`; `told` hears of every call that the keeper has answered."""
+def train(
+    data: Path,
+    base: Path,
+    out: Place,
+    name: str,
+    settings: list[str],
+    told: Callable[[str], None],
+    width: int = 1,
+    begins: Callable[[Keeper, Heart], None] = lambda keeper, heart: None,
+) -> Keeper:
+    """Work off a job of the two concepts as the lane `name` on the node "n".
+
+    told    hears of every call that the keeper has answered
+    width   more than one only where the last bits do not matter: they differ with who shares a pack
+    begins  is shown who will talk to each other
+    """
     config = override(PRESETS["demo"], {**parse_settings(settings), "backbone": str(base)})
     catalog = Catalog.open(data)
     plan = plan_job(catalog, CONCEPTS, config, Output(out), resume=True)
@@ -72,7 +86,7 @@ def train(data: Path, base: Path, out: Place, name: str, settings: list[str], to
         data=data,
         engine=EngineSettings.of(config),
         output=out,
-        width=1,  # runs that share a pack differ in their last bits with who shares it
+        width=width,
         cpus=1,
         gpus=0,
         stall=900.0,
@@ -85,6 +99,7 @@ def train(data: Path, base: Path, out: Place, name: str, settings: list[str], to
 
     heart = Heart(handle, sign, lanes.stall)
     heart.start()
+    begins(keeper, heart)
     lane.work_off(lanes, handle, LocalEngine(load_backbone(str(base))), catalog, heart)
     return keeper
 

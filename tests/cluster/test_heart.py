@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from cluster_fakes import Clock
 
-from cluster.heart import MARGIN_SECONDS, STALLED, Heart
+from cluster.heart import STALLED, Heart
 from cluster.keeper import LaneSign, Orders
+from cluster.lane_desk import RunSession
 from cluster.lease import Lease, Owner, Watch, take_lease
 from cluster.run_status import Ticket
 from unictokens.training.session import Withdrawn
@@ -111,14 +112,30 @@ def test_a_stolen_lease_is_seen_before_anything_is_written(heart: Heart, tmp_pat
         heart.check(other)
 
 
-def test_a_node_that_goes_away_is_left_in_time(heart: Heart, queue: Queue, clock: Clock, tmp_path: Path) -> None:
+def test_a_node_that_goes_away_is_left_for_good(heart: Heart, queue: Queue, clock: Clock, tmp_path: Path) -> None:
     heart.carry(TICKET, lease(tmp_path, "a"))
+    heart.tell()
     assert not heart.leaving
     queue.orders = Orders(leave_in=30.0)
     heart.tell()
     assert heart.leaving
-    heart.check(TICKET)  # there is time for the epoch
-    clock.now += 30.0 - MARGIN_SECONDS
-    with pytest.raises(Withdrawn, match="goes away"):
-        heart.check(TICKET)
-    heart.confirm(TICKET)  # an epoch that is complete is saved
+    queue.orders = Orders()  # a queue that was started again has not heard of it yet
+    heart.tell()
+    assert heart.leaving
+    clock.now += 60.0
+    heart.check(TICKET)  # late, but its own: what is saved now is still worth something
+    heart.confirm(TICKET)
+
+
+def test_a_run_leaves_within_an_epoch_only_when_its_node_goes_and_it_is_its_own(
+    heart: Heart, queue: Queue, tmp_path: Path
+) -> None:
+    heart.carry(TICKET, lease(tmp_path, "a"))
+    session = RunSession(None, TICKET, heart)
+    assert not session.should_leave()
+    queue.orders = Orders(leave_in=30.0)
+    heart.tell()
+    assert session.should_leave()
+    lease(tmp_path, "b")
+    with pytest.raises(Withdrawn, match="another lane"):
+        session.should_leave()

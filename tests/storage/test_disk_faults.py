@@ -12,6 +12,7 @@ import torch
 from unictokens.errors import StorageError
 from unictokens.storage.base import open_storage
 from unictokens.training.checkpoint import Checkpoint, Cursor, Identity, cursors, load_newest, save_checkpoint
+from unictokens.training.losses import StepLosses
 
 CALLS = ("fsync", "replace", "rename", "link")
 MINE = Identity("bo", "config", "data", "weights")
@@ -45,9 +46,10 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return Disk(monkeypatch)
 
 
-def save(folder: Path, epoch: int) -> None:
+def save(folder: Path, epoch: int, step: int = 0) -> None:
     tensors = {"rows.embed": torch.full((2, 3), float(epoch))}
-    save_checkpoint(folder, MINE, Checkpoint(Cursor(0, "warmup", epoch), tensors), frozenset())
+    losses = (StepLosses(1.0, None, 1.0),) * step
+    save_checkpoint(folder, MINE, Checkpoint(Cursor(0, "warmup", epoch, step), tensors, losses), frozenset())
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS])
@@ -67,20 +69,23 @@ def test_a_refused_object_is_what_it_was(disk: Disk, tmp_path: Path, code: int) 
             storage.remove("a/c")
 
 
-def test_wherever_a_save_fails_the_state_before_or_after_is_there(disk: Disk, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("before", "after"), [((3, 0), (4, 0)), ((3, 0), (3, 2)), ((3, 2), (3, 4)), ((3, 2), (4, 0))])
+def test_wherever_a_save_fails_the_state_before_or_after_is_there(
+    disk: Disk, tmp_path: Path, before: tuple[int, int], after: tuple[int, int]
+) -> None:
     disk.start(None)
     save(tmp_path / "whole", 1)
     for number in range(1, disk.calls + 1):
         folder = tmp_path / str(number)
         disk.start(None)
-        for epoch in (1, 2, 3):
-            save(folder, epoch)
+        for epoch, step in ((1, 0), (2, 0), (3, 0), before):
+            save(folder, epoch, step)
         disk.start(number)
         with pytest.raises(StorageError, match="disk is full"):
-            save(folder, 4)
+            save(folder, *after)
         disk.start(None)
         found = load_newest(folder, MINE)
-        assert found is not None and found.cursor.epoch in (3, 4)
+        assert found is not None and (found.cursor.epoch, found.cursor.step) in (before, after)
         assert float(found.tensors["rows.embed"][0, 0]) == found.cursor.epoch
         assert not [path for path in folder.iterdir() if path.name.startswith(".")]
         save(folder, 5)  # once there is space again

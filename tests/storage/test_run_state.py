@@ -21,6 +21,7 @@ from unictokens.tracking.jsonl import JsonlTracker
 from unictokens.training.checkpoint import Checkpoint, Cursor, Identity, load_newest, save_checkpoint
 from unictokens.training.engine import LocalEngine
 from unictokens.training.history import EpochRecord, History
+from unictokens.training.losses import StepLosses
 from unictokens.training.session import Alone, Progress, Session
 
 Learn = Callable[..., Learned]
@@ -29,13 +30,18 @@ MINE = Identity("bo", "config", "data", "weights")
 
 
 class StopAfter:
-    """A host that stops a run after some epochs."""
+    """A host that stops a run after some epochs, or has to go itself after some steps that ended none."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, steps: int = 1_000_000) -> None:
         self.left = epochs
+        self.steps = steps
 
     def report(self, progress: Progress) -> None:
         return None
+
+    def should_leave(self) -> bool:
+        self.steps -= 1
+        return self.steps <= 0
 
     def should_stop(self) -> bool:
         self.left -= 1
@@ -86,6 +92,8 @@ def test_resume_behind_a_url_gives_same_bytes(
     whole = lasting(tmp_path)
     assert learn(URL, StopAfter(1)).status == "stopped"
     assert learn(URL, StopAfter(2)).status == "stopped"
+    assert learn(URL, StopAfter(99, steps=2)).status == "stopped"
+    assert [name for name in lasting(URL) if "_" in name.rpartition("/")[2]], "its state within an epoch is there"
     # The machine goes away in the middle of a push; another one goes on.
     faulty.requests.clear()
     faulty.fail_at = 12
@@ -132,15 +140,25 @@ def opened(tmp_path: Path) -> MirroredWorkspace:
     return MirroredWorkspace(folder, open_storage(URL), "runs/bo-1")
 
 
+def leave(workspace: MirroredWorkspace, number: int) -> None:
+    """Do to a run's folder what is done where it leaves a step after its epoch `number`."""
+    state = Checkpoint(Cursor(0, "warmup", number, 1), {"rows.embed": torch.zeros(2, 3)}, (StepLosses(1.0, None, 1.0),))
+    save_checkpoint(workspace.folder / "checkpoints", MINE, state, frozenset())
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["after an epoch", "within one"])
 @pytest.mark.parametrize("lost", [False, True], ids=["refused", "answer lost"])
 def test_whatever_request_fails_the_run_goes_on_from_before_or_after(
-    faulty: type[FaultyFileSystem], tmp_path: Path, lost: bool
+    faulty: type[FaultyFileSystem], tmp_path: Path, lost: bool, within: bool
 ) -> None:
     def lived() -> MirroredWorkspace:
         faulty.store.clear()
         workspace = opened(tmp_path)
         for number in (1, 2, 3):
             epoch(workspace, number)
+            workspace.push()
+        if within:
+            leave(workspace, 3)
             workspace.push()
         epoch(workspace, 4)
         return workspace
@@ -149,7 +167,7 @@ def test_whatever_request_fails_the_run_goes_on_from_before_or_after(
     faulty.requests.clear()
     workspace.push()
     requests = len(faulty.requests)
-    assert faulty.requests == ["put", "put", "remove"]
+    assert faulty.requests == ["put", "put", "remove", *(["remove"] if within else [])]
     for number in range(1, requests + 1):
         workspace = lived()
         faulty.requests.clear()
@@ -159,7 +177,7 @@ def test_whatever_request_fails_the_run_goes_on_from_before_or_after(
         faulty.heal()
         other = opened(tmp_path)
         found = load_newest(other.folder / "checkpoints", MINE)
-        assert found is not None and found.cursor.epoch in (3, 4)
+        assert found is not None and found.cursor in (Cursor(0, "warmup", 3, int(within)), Cursor(0, "warmup", 4))
         history = History(other.folder / "history.jsonl")
         history.reopen(found.cursor)
         assert [record.epoch for record in history.records] == list(range(1, found.cursor.epoch + 1))

@@ -1,15 +1,18 @@
 """Checkpoints: atomic, checksummed, few; a damaged one is set aside and the one before it used."""
 
+import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
 from unictokens.errors import StorageError, TrainingError
-from unictokens.sealed import unseal
+from unictokens.sealed import save_sealed, unseal
 from unictokens.training.checkpoint import Checkpoint, Cursor, Identity, cursors, load_newest, save_checkpoint
 from unictokens.training.history import EpochRecord, best_epoch
+from unictokens.training.losses import StepLosses
 
 MINE = Identity("bo", "config", "data", "weights")
 STAGE_END = frozenset({(0, 3)})
@@ -26,6 +29,51 @@ def test_last_two_and_stage_ends_are_kept(tmp_path: Path) -> None:
         save(tmp_path, number, epoch)
     assert [(cursor.number, cursor.epoch) for cursor in cursors(tmp_path)] == [(0, 3), (1, 1), (1, 2)]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+LOSSES = (StepLosses(0.1 + 0.2, None, 1 / 3), StepLosses(None, 1e-17, 7.0), StepLosses(2.0, 3.0, 5e300))
+
+
+def save_within(folder: Path, epoch: int, step: int) -> None:
+    tensors = {"rows.embed": torch.full((2, 3), float(epoch) + step / 10)}
+    steps = LOSSES[:step]
+    save_checkpoint(folder, MINE, Checkpoint(Cursor(0, "warmup", epoch, step), tensors, steps, 1.5), STAGE_END)
+
+
+def test_state_within_an_epoch_stands_beside_the_others_until_the_next_is_written(tmp_path: Path) -> None:
+    def names() -> list[str]:
+        return [cursor.file for cursor in cursors(tmp_path)]
+
+    whole = ["0-warmup-0001.safetensors", "0-warmup-0002.safetensors"]
+    for epoch in (0, 1, 2):
+        save(tmp_path, 0, epoch)
+    save_within(tmp_path, 2, 1)
+    assert names() == [*whole, "0-warmup-0002_0001.safetensors"]
+    assert names() == sorted(names()), "behind a URL, files are brought there in the order of their names"
+    save_within(tmp_path, 2, 3)
+    assert names() == [*whole, "0-warmup-0002_0003.safetensors"]
+    found = load_newest(tmp_path, MINE)
+    assert found is not None and found.cursor == Cursor(0, "warmup", 2, 3)
+    assert (found.steps, found.seconds) == (LOSSES, 1.5), "every loss to its last bit"
+    save(tmp_path, 0, 3)
+    assert names() == [whole[1], "0-warmup-0003.safetensors"]
+    found = load_newest(tmp_path, MINE)
+    assert found is not None and (found.cursor.step, found.steps, found.seconds) == (0, (), 0.0)
+
+
+def test_state_under_the_name_of_another_step_is_set_aside(tmp_path: Path) -> None:
+    save(tmp_path, 0, 1)
+    save_within(tmp_path, 1, 2)
+    (tmp_path / "0-warmup-0001_0002.safetensors").rename(tmp_path / "0-warmup-0001_0003.safetensors")
+    found = load_newest(tmp_path, MINE)
+    assert found is not None and found.cursor == Cursor(0, "warmup", 1)
+
+
+def test_checkpoints_from_before_there_were_steps_are_read(tmp_path: Path) -> None:
+    about = {"identity": asdict(MINE), "cursor": {"number": 0, "stage": "warmup", "epoch": 1}}
+    save_sealed(tmp_path / "0-warmup-0001.safetensors", {"rows.embed": torch.ones(2, 3)}, json.dumps(about))
+    found = load_newest(tmp_path, MINE)
+    assert found is not None and found.cursor == Cursor(0, "warmup", 1, 0) and found.steps == ()
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "empty"])

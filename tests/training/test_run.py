@@ -19,7 +19,7 @@ from unictokens.data.records import ConceptRecord
 from unictokens.errors import ConfigError, DependencyError, StorageError, TrainingError
 from unictokens.tracking.base import Trackers
 from unictokens.training.bundles import bundle_after
-from unictokens.training.checkpoint import cursors
+from unictokens.training.checkpoint import Cursor, cursors
 from unictokens.training.engine import LocalEngine
 from unictokens.training.pack import train_run
 from unictokens.training.run import BUNDLE_FILE, RunResult
@@ -28,18 +28,29 @@ from unictokens.training.session import Progress
 Train = Callable[..., RunResult]
 
 
-class StopAfter:
-    """A host that stops a run after some epochs, or breaks it off in the middle of one."""
+At = tuple[str, int, int]
 
-    def __init__(self, epochs: int, break_at: tuple[str, int, int] | None = None) -> None:
+
+def place(progress: Progress) -> At:
+    return progress.stage, progress.epoch, progress.step
+
+
+class StopAfter:
+    """A host that stops a run after some epochs, breaks it off in the middle of one, or has to go itself after some step."""
+
+    def __init__(self, epochs: int, break_at: At | None = None, leave_at: At | None = None) -> None:
         self.left = epochs
         self.break_at = break_at
+        self.leave_at = leave_at
         self.seen: list[Progress] = []
 
     def report(self, progress: Progress) -> None:
         self.seen.append(progress)
-        if (progress.stage, progress.epoch, progress.step) == self.break_at:
+        if place(progress) == self.break_at:
             raise KeyboardInterrupt
+
+    def should_leave(self) -> bool:
+        return place(self.seen[-1]) == self.leave_at
 
     def should_stop(self) -> bool:
         self.left -= 1
@@ -102,6 +113,75 @@ def test_run_broken_off_inside_an_epoch_repeats_only_that_epoch(train: Train, tm
     train(tmp_path / "parts", host)
     assert (host.seen[0].stage, host.seen[0].epoch, host.seen[0].step) == ("bootstrap", 2, 1)
     assert (tmp_path / "parts" / BUNDLE_FILE).read_bytes() == (tmp_path / "whole" / BUNDLE_FILE).read_bytes()
+
+
+class LeaveAlways(StopAfter):
+    """A host that has to go after every step."""
+
+    def should_leave(self) -> bool:
+        return True
+
+    def should_stop(self) -> bool:
+        return True
+
+
+SHORT_STEPS = {f"stages__{stage}__understanding_batch": 1 for stage in ("warmup", "bootstrap", "deepen")}
+AVERAGED = {f"stages__{stage}__average": 1.0 for stage in ("warmup", "bootstrap", "deepen")}
+
+
+def written(folder: Path) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+    """What a run left: its states and its bundle by name, and its history without the seconds."""
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.safetensors")}
+    records = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return files, [{**record, "seconds": 0.0} for record in records]
+
+
+@pytest.mark.parametrize("changed", [SHORT_STEPS, SHORT_STEPS | AVERAGED], ids=["plain", "averaged"])
+def test_run_that_left_within_an_epoch_goes_on_with_the_next_step(
+    train: Train, tmp_path: Path, changed: dict[str, object]
+) -> None:
+    train(tmp_path / "whole", **changed)
+    whole = written(tmp_path / "whole")
+    for number, (stage, epoch, step) in enumerate((("warmup", 1, 2), ("bootstrap", 2, 1), ("deepen", 2, 1))):
+        parts = tmp_path / stage
+        left = train(parts, StopAfter(99, leave_at=(stage, epoch, step)), **changed)
+        assert not left.finished and (left.stage, left.epoch) == (stage, epoch - 1) and left.seconds > 0
+        assert cursors(parts / "checkpoints")[-1] == Cursor(number, stage, epoch - 1, step)
+        host = StopAfter(99)
+        assert train(parts, host, **changed).seconds > left.seconds
+        assert place(host.seen[0]) == (stage, epoch, step + 1)
+        assert written(parts) == whole
+
+
+def test_run_whose_hosts_leave_after_every_step_ends_alike(train: Train, tmp_path: Path) -> None:
+    changed = {**SHORT_STEPS, **AVERAGED}
+    undisturbed = StopAfter(99)
+    train(tmp_path / "whole", undisturbed, **changed)
+    seen: list[At] = []
+    while True:
+        host = LeaveAlways(0)
+        finished = train(tmp_path / "parts", host, **changed).finished
+        seen += map(place, host.seen)
+        assert len(host.seen) == 1
+        if finished:
+            break
+    assert seen == [place(progress) for progress in undisturbed.seen]
+    assert written(tmp_path / "parts") == written(tmp_path / "whole")
+
+
+def test_damaged_state_within_an_epoch_costs_what_was_done_of_that_epoch(
+    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tmp_path / "whole")
+    train(tmp_path / "parts", StopAfter(99, leave_at=("bootstrap", 2, 2)))
+    (tmp_path / "parts/checkpoints/1-bootstrap-0001_0002.safetensors").write_bytes(b"half a file")
+    host = StopAfter(99)
+    with caplog.at_level(logging.WARNING):
+        train(tmp_path / "parts", host)
+    assert "set aside" in caplog.text and place(host.seen[0]) == ("bootstrap", 2, 1)
+    damaged = tmp_path / "parts/checkpoints/damaged-1-bootstrap-0001_0002.safetensors"
+    damaged.unlink()
+    assert written(tmp_path / "parts") == written(tmp_path / "whole")
 
 
 def test_damaged_newest_checkpoint_costs_one_epoch(

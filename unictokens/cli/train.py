@@ -48,6 +48,9 @@ class BarSession:
         note = f"epoch {progress.epoch}/{progress.epochs}  {losses_text(progress.losses)}"
         self._bars.show(progress.concept, self._plan.done(progress), progress.stage, note)
 
+    def should_leave(self) -> bool:
+        return False
+
     def should_stop(self) -> bool:
         return False
 

@@ -2,7 +2,7 @@
 
 A run writes dozens of small files, appends to some and looks at them again; a bucket offers whole objects and one request at
 a time. So it always works in a folder of this machine. On a local output that is the place itself; behind a URL it is a scratch
-copy: fetched when the run is opened, pushed after every epoch, forgotten at the end.
+copy: fetched when the run is opened, pushed whenever its state is saved, forgotten at the end.
 
 The order of a push keeps the rule of the local folder, that a checkpoint never knows more than the history beside it: first
 what records were written, then checkpoints from old to new, last of all what is no longer needed goes. A push that breaks off

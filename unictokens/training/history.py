@@ -8,7 +8,7 @@ from pathlib import Path
 from unictokens.atomic import storage_error, write_bytes
 from unictokens.errors import StorageError
 from unictokens.training.checkpoint import Cursor
-from unictokens.training.state import StepLosses
+from unictokens.training.losses import StepLosses
 
 
 @dataclass(frozen=True, kw_only=True)

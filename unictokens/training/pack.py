@@ -19,10 +19,10 @@ from unictokens.methods.draws import Draws, SeededDraws
 from unictokens.methods.perception import PerceptionRequest, Sighting, watch
 from unictokens.tracking.base import Tracker
 from unictokens.training.engine import Engine
+from unictokens.training.losses import UNKNOWN
 from unictokens.training.observer import Observer
 from unictokens.training.run import Run, RunResult
 from unictokens.training.session import Alone, Session
-from unictokens.training.state import UNKNOWN
 from unictokens.training.step import Look, Outcome, train_step
 
 log = logging.getLogger(__name__)

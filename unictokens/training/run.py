@@ -1,4 +1,7 @@
-"""A run: one concept with one configuration through all stages, saved after every epoch and resumed from there."""
+"""A run: one concept with one configuration through all stages, saved after every epoch and resumed from there.
+
+Where its host has to go, it is saved after the step under way as well; the next host goes on with the step after it.
+"""
 
 import logging
 from collections.abc import Callable
@@ -23,10 +26,11 @@ from unictokens.training.checkpoint import (
 )
 from unictokens.training.engine import Engine
 from unictokens.training.history import EpochRecord, History, best_epoch, summarise
+from unictokens.training.losses import StepLosses
 from unictokens.training.observer import Observer
 from unictokens.training.preview import Previewer
 from unictokens.training.session import Progress, Session
-from unictokens.training.state import RunState, StepLosses
+from unictokens.training.state import RunState
 from unictokens.training.step import Look, Outcome
 
 log = logging.getLogger(__name__)
@@ -109,9 +113,12 @@ class Run:
             self.state.look(0, None)  # which refuses a first stage that wants to see drawings
             self._enter(0, None)
             return
-        log.info("'%s' continues after %s, epoch %d", self.state.name, checkpoint.cursor.stage, checkpoint.cursor.epoch)
+        cursor = checkpoint.cursor
+        within = f" and {cursor.step} steps" if cursor.step else ""
+        log.info("'%s' continues after %s, epoch %d%s", self.state.name, cursor.stage, cursor.epoch, within)
         self.state.resume(checkpoint)
-        self._history.reopen(checkpoint.cursor)
+        self._steps, self._seconds = list(checkpoint.steps), checkpoint.seconds
+        self._history.reopen(cursor)
         self._tracked_steps = sum(record.steps for record in self._history.records)
         if self._history.records:
             # Whoever was killed between saving an epoch and telling of it has not told; trackers know what they were told.
@@ -142,7 +149,8 @@ class Run:
     def take(self, outcome: Outcome, seconds: float) -> bool:
         """Count a step that `train_step` made, of which `seconds` were for this run; whether more steps are to come.
 
-        After an epoch its state is on disk, and the host may say stop. Raises the outcome's error.
+        After an epoch its state is on disk, and the host may say stop; within one the host may say that it has to go, whereupon
+        the state is on disk too. Raises the outcome's error.
         """
         if outcome.error is not None:
             raise outcome.error
@@ -160,16 +168,19 @@ class Run:
                 losses=outcome.losses.values(),
             )
         )
-        if not self.state.advance():
-            return True
-        self._end_epoch()
-        return not self.over and not self._session.should_stop()
+        if self.state.advance():
+            self._end_epoch()
+            return not self.over and not self._session.should_stop()
+        if self._session.should_leave():
+            self._save()
+            return False
+        return True
 
     def result(self) -> RunResult:
         """Where the run stands; writes the bundle when all stages are done. Raises StorageError."""
         records = self._history.records
         losses = records[-1].losses if records else {}
-        seconds = sum(record.seconds for record in records)
+        seconds = sum(record.seconds for record in records) + self._seconds
         bundle = self._bundle(losses) if self.over else None
         if bundle is not None:
             save_bundle(bundle, self._folder / BUNDLE_FILE)
@@ -210,8 +221,8 @@ class Run:
         self._tracked_steps += record.steps
         self._history.reopen(cursor)
         self._history.add(record)
-        self._save()
         self._steps, self._seconds = [], 0.0
+        self._save()
         self._tell(record)
         if self._previewer.due(self.state.stage, cursor.epoch):
             self._previewer.make(cursor, self.state.stage, self.state.rows.tokens().detach(), self._tracked_steps)
@@ -224,7 +235,7 @@ class Run:
         self._tracker.metrics(self._tracked_steps, {**losses, **staged, **place})
 
     def _save(self) -> None:
-        checkpoint = Checkpoint(self.state.cursor, self.state.rows.state())
+        checkpoint = Checkpoint(self.state.cursor, self.state.rows.state(), tuple(self._steps), self._seconds)
         save_checkpoint(self._checkpoints, self._identity, checkpoint, self._kept)
         self._saved()
 

@@ -23,14 +23,19 @@ class Progress:
 
 
 class Withdrawn(TrainingError):
-    """The host takes a run away where it stands; what it learned since its last saved epoch is lost."""
+    """The host takes a run away where it stands; what it learned since it was last saved is lost."""
 
 
 class Session(Protocol):
     """The host of a run."""
 
     def report(self, progress: Progress) -> None:
-        """Called after every step, before an epoch's state is saved; must return at once. May raise Withdrawn."""
+        """Called after every step, before anything of it is saved; must return at once. May raise Withdrawn."""
+        ...
+
+    def should_leave(self) -> bool:
+        """Asked after every step that ends no epoch, must answer at once; True saves the state and ends the run there, to be
+        resumed with the next step. May raise Withdrawn."""
         ...
 
     def should_stop(self) -> bool:
@@ -44,6 +49,9 @@ class Alone:
 
     def report(self, progress: Progress) -> None:
         return None
+
+    def should_leave(self) -> bool:
+        return False
 
     def should_stop(self) -> bool:
         return False

@@ -1,6 +1,6 @@
 """Where a run is and what it has learned: all that a training step reads and changes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
@@ -14,29 +14,11 @@ from unictokens.training.checkpoint import Checkpoint, Cursor
 from unictokens.training.optimizer import PARTS, TrainedRows
 
 
-@dataclass(frozen=True)
-class StepLosses:
-    """Mean cross-entropies of one step of one run, and their weighted sum; None where the step had no such samples."""
-
-    understanding: float | None
-    generation: float | None
-    total: float
-
-    def values(self) -> dict[str, float]:
-        """The losses that exist, by name."""
-        named = {"understanding": self.understanding, "generation": self.generation, "total": self.total}
-        return {name: value for name, value in named.items() if value is not None}
-
-
-UNKNOWN = StepLosses(None, None, float("nan"))
-"""Losses of a step that was not made."""
-
-
 class RunState:
     """One concept with one configuration on its way through the stages of its method.
 
-    After `enter` or `resume` it stands before the first step of an epoch; `number` counts stages from 0, `epoch` counts
-    finished epochs of the stage, `step` counts finished steps of the epoch.
+    After `enter` it stands before the first step of a stage, after `resume` before that which comes next; `number` counts stages
+    from 0, `epoch` counts finished epochs of the stage, `step` counts finished steps of the epoch under way.
     """
 
     rows: TrainedRows
@@ -75,8 +57,8 @@ class RunState:
 
     @property
     def cursor(self) -> Cursor:
-        """The place between two epochs where the run stands."""
-        return Cursor(self.number, self.stage.name, self.epoch)
+        """The place between two steps where the run stands."""
+        return Cursor(self.number, self.stage.name, self.epoch, self.step)
 
     @property
     def stage_over(self) -> bool:
@@ -103,7 +85,8 @@ class RunState:
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Stand where the checkpoint was written, as if never interrupted."""
-        self.number, self.epoch, self.step = checkpoint.cursor.number, checkpoint.cursor.epoch, 0
+        cursor = checkpoint.cursor
+        self.number, self.epoch, self.step = cursor.number, cursor.epoch, cursor.step
         self._open(self.tokens_of(checkpoint))
         self.rows.restore(checkpoint.tensors)
 

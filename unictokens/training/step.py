@@ -11,7 +11,8 @@ from torch import Tensor
 from unictokens.concepts.bank import ConceptBank
 from unictokens.errors import TrainingError
 from unictokens.training.engine import Engine
-from unictokens.training.state import RunState, StepLosses
+from unictokens.training.losses import StepLosses
+from unictokens.training.state import RunState
 
 
 @dataclass(frozen=True)
