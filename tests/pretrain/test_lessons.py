@@ -17,7 +17,8 @@ from unictokens.pretrain.assemble import small_config
 from unictokens.pretrain.attributes import (
     shared_looks,
 )
-from unictokens.pretrain.lessons import corpus, packed_positions
+from unictokens.pretrain.corpus import corpus
+from unictokens.pretrain.lessons import packed_positions
 from unictokens.pretrain.recipe import Recipe
 
 

@@ -24,8 +24,9 @@ from unictokens.errors import CheckpointError, UniCTokensError
 from unictokens.pretrain.assemble import assemble, small_config
 from unictokens.pretrain.card import measure_and_write
 from unictokens.pretrain.codes import codes_kind, encode_shards, train_image_tokenizer
+from unictokens.pretrain.corpus import corpus
 from unictokens.pretrain.language import train_language_model
-from unictokens.pretrain.lessons import Lessons, corpus
+from unictokens.pretrain.lessons import Lessons
 from unictokens.pretrain.lineage import Run, read_lineage, write_lineage
 from unictokens.pretrain.picture_text import ClipRecipe, measure_clip, train_clip, write_clip
 from unictokens.pretrain.pool import draw_shards, to_network

@@ -5,7 +5,6 @@ Every lesson follows from (seed, step) alone, so a resumed training goes on as i
 
 import math
 import re
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,21 +27,18 @@ from unictokens.data.toyland import (
     resident_questions,
     residents,
 )
-from unictokens.data.toyland.grammar import fact_answers, photo_questions, recognition, trait_answers
-from unictokens.data.toyland.phrases import subject_traits
 from unictokens.data.toyland.residents import is_resident, named_caption
-from unictokens.data.toyland.world import Fact, Subject, random_facts
+from unictokens.data.toyland.world import Subject, random_facts
 from unictokens.pretrain.attributes import SIZES, UNSEEN, attributes_of, attributes_of_subject
 from unictokens.pretrain.examples import example_row
 from unictokens.pretrain.individuals import Held, Individual, individual
+from unictokens.pretrain.introduced import introduced_facts, introduced_questions, shown_facts
 from unictokens.pretrain.pool import companion_photo_of, photo_of, resident_photo_of
 from unictokens.pretrain.recipe import LanguageRecipe
 from unictokens.sampling.maskgit import training_mask
 
 NO_PHOTO_SHARE = 0.1
 """Share of conversations that are about the black placeholder, as text-only questions are in concept data."""
-NAMED = 150
-"""How often each resident's name stands in the corpus of the text tokenizer."""
 WORD = re.compile(r"[A-Za-z]+")
 STRANGERS = 0.15
 """Share of conversations about an individual whose photo shows a stranger; of the others, 40 % show a lookalike."""
@@ -287,38 +283,6 @@ class Lessons:
         return _Talk(ids, labels, [-1] * len(prefix) + turns + [-2] * padding, meetings)
 
 
-def introduced_questions(photo: Photo, known: Subject, rng: np.random.Generator) -> list[Question]:
-    """Questions about `<x>`, whom soft rows introduce: whether a photo shows it and, if so, what else it shows."""
-    present = (photo.subject.cls, photo.subject.colour, photo.subject.fine) == (known.cls, known.colour, known.fine)
-    present = present and (photo.subject.second, photo.subject.pattern) == (known.second, known.pattern)
-    asked = [recognition("<x>", present, rng) for _ in range(4)]
-    if present:
-        usual = photo_questions(photo, "<x>", rng)
-        asked += [usual[at] for at in rng.permutation(len(usual))[:2]]
-    return _introduced(asked)
-
-
-def introduced_facts(known: Subject, rng: np.random.Generator) -> list[Question]:
-    """Questions without a photo about `<x>`, whom soft rows introduce."""
-    facts = [item for fact in known.facts for item in fact_answers("<x>", known.cls, fact, rng)]
-    return _introduced([*facts, *trait_answers("<x>", subject_traits(known), rng)])
-
-
-def shown_facts(photo: Photo, rng: np.random.Generator) -> tuple[Fact, Fact]:
-    """Two facts of somebody, often such as a photo shows."""
-    owned, home = random_facts(rng, 2)
-    if photo.accessory_colour is not None and rng.random() < 0.7:
-        owned = replace(owned, accessory=photo.accessory, colour=photo.accessory_colour)
-    if rng.random() < 0.5:
-        home = replace(home, place=photo.place)
-    return owned, home
-
-
-def _introduced(asked: list[Question]) -> list[Question]:
-    # As concepts are introduced: the sentence, a line break, then what follows.
-    return [replace(item, question=f"<x> is <soft>.\n{item.question}") for item in asked]
-
-
 def _met(asked: Question, individual: Individual | None) -> Subject | None:
     """Whom a recognition question is about, if it is about somebody with looks beyond words."""
     if asked.kind != "recognition":
@@ -339,18 +303,3 @@ def packed_positions(prefix: int, turns_BT: Tensor) -> Tensor:
 
 def _stack(rows: list[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor]:
     return torch.tensor([ids for ids, _ in rows]), torch.tensor([labels for _, labels in rows])
-
-
-def corpus(first_seed: int, photos: int) -> Iterable[str]:
-    """Every kind of text of Toyland, for the text tokenizer."""
-    for seed in range(first_seed, first_seed + photos):
-        rng = np.random.default_rng((seed, 3))
-        photo = photo_of(seed)
-        yield caption(photo, rng)
-        kinds: tuple[Callable[[Photo, np.random.Generator], list[Question]], ...] = (questions, fact_questions)
-        for kind in kinds:
-            for item in kind(photo, rng):
-                yield f"USER: {item.question} ASSISTANT:"
-                yield f" {item.answer}"
-    for name in residents():  # as often as it takes for each name to become one id
-        yield from [f"Who is {name}?"] * NAMED
