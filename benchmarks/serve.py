@@ -1,4 +1,4 @@
-"""Serving under load: requests that come when they like (Poisson), to the engine, to groups of whole requests, to one at a time."""
+"""Serving under load: requests that come when they like (Poisson), from another process, to the engine, to groups of whole requests, to one at a time."""
 
 import argparse
 import os
@@ -11,20 +11,20 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.caller import Caller
 from benchmarks.serve_engine import concept_files, mixed_requests
 from benchmarks.servers import Batching, Grouped, Server, Ticket
 from benchmarks.shapes import photos, shape
 from benchmarks.timing import Result, Row
 from serve.engine.asked import Ask, Asked
 from serve.engine.settings import EngineSettings
+from unictokens.backbones.showo.backbone import ShowO
 from unictokens.concepts.bundle import ConceptBundle, load_bundle
 
 PHOTOS = 8
 """Pictures that the questions are about."""
 WARM = 4
 """Requests before the first that counts."""
-LONGEST = 600.0
-"""Seconds after which a request counts as lost."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--canvases", type=int, default=8, help="drawings in a pass or a group (8)")
     parser.add_argument("--speeches", type=int, default=16, help="answers in a pass or a group (16)")
     parser.add_argument("--wait", type=float, default=0.01, help="seconds that a group waits to fill (0.01)")
-    parser.add_argument("--concepts", type=int, default=50, help="that are asked about (50)")
+    parser.add_argument(
+        "--concepts", type=int, nargs="+", default=[50], help="that are asked about; several in turn (50)"
+    )
     parser.add_argument("--kept", type=int, default=8, help="concepts that one at a time keeps in memory (8)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
@@ -52,19 +54,30 @@ def measure(options: argparse.Namespace) -> Result:
     The process's clock (cpu s) counts what was computed, whatever else the machine is doing; it means nothing on a GPU.
     """
     backbone = shape(options.shape).make().to(options.device, getattr(torch, options.dtype))
-    requests = mixed_requests(options, photos(backbone, PHOTOS), options.concepts)
+    rows: list[Row] = []
+    with Caller() as caller:
+        for concepts in options.concepts:
+            rows += _ways(backbone, caller, options, concepts)
+    told = {
+        key: value for key, value in vars(options).items() if isinstance(value, int | float | str) and key != "json"
+    }
+    return Result("serve", {**told, "others' load": round(os.getloadavg()[0], 1)}, tuple(rows))
+
+
+def _ways(backbone: ShowO, caller: Caller, options: argparse.Namespace, concepts: int) -> list[Row]:
+    requests = mixed_requests(options, photos(backbone, PHOTOS), concepts)
     settings = EngineSettings(
         canvases=options.canvases, speeches=options.speeches, waiting=10**6, waiting_of_user=10**6
     )
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        files = concept_files(backbone, Path(folder), options.concepts)
+        files = concept_files(backbone, Path(folder), concepts)
 
         def load(reference: Hashable) -> ConceptBundle:
             assert isinstance(reference, int)
             return load_bundle(files[reference], backbone=backbone.info)
 
-        groups = (options.canvases, options.speeches, options.wait, options.concepts)
+        groups = (options.canvases, options.speeches, options.wait, concepts)
         ways: dict[str, Callable[[], Server]] = {
             "one at a time, concepts in turn": lambda: Grouped(backbone, load, 1, 1, 0.0, options.kept),
             "groups of whole requests": lambda: Grouped(backbone, load, *groups),
@@ -74,28 +87,27 @@ def measure(options: argparse.Namespace) -> Result:
             server = make()
             try:
                 backbone.prefixes.clear()
-                offer(server, requests[:WARM], [0.0] * WARM)
-                rows.append({"way": name, **_row(server, requests, options)})
+                caller.offer(server, requests[:WARM], [0.0] * WARM)
+                rows.append({"concepts": concepts, "way": name, **_row(server, caller, requests, options)})
             finally:
                 server.close()
     for row in rows:
         row["ratio"] = row["requests/s"] / rows[0]["requests/s"]
         row["cpu ratio"] = row["requests/cpu s"] / rows[0]["requests/cpu s"]
-    told = {
-        key: value for key, value in vars(options).items() if isinstance(value, int | float | str) and key != "json"
-    }
-    return Result("serve", {**told, "others' load": round(os.getloadavg()[0], 1)}, tuple(rows))
+    return rows
 
 
-def _row(server: Server, requests: list[Asked], options: argparse.Namespace) -> Row:
-    started, worked = time.perf_counter(), time.process_time()
-    whole = offer(server, requests, [0.0] * len(requests))
-    most = len(requests) / (max(ticket.end for ticket in whole) - started)
+def _row(server: Server, caller: Caller, requests: list[Asked], options: argparse.Namespace) -> Row:
+    worked = time.process_time()
+    whole = caller.offer(server, requests, [0.0] * len(requests))
+    most = len(requests) / (max(ticket.end for ticket in whole) - whole[0].came)
     worked = time.process_time() - worked
     questions = [asked for asked in requests if isinstance(asked, Ask)][: options.alone]
-    alone = statistics.median(first for asked in questions for first in first_words(offer(server, [asked], [0.0])))
+    alone = statistics.median(
+        first for asked in questions for first in first_words(caller.offer(server, [asked], [0.0]))
+    )
     rate = options.load * most
-    loaded = offer(server, requests, arrivals(len(requests), rate))
+    loaded = caller.offer(server, requests, arrivals(len(requests), rate))
     first, ends = first_words(loaded), [ticket.end - ticket.came for ticket in loaded]
     return {
         "requests/s": most,
@@ -107,25 +119,11 @@ def _row(server: Server, requests: list[Asked], options: argparse.Namespace) -> 
         "first word s": statistics.median(first),
         "times alone": statistics.median(first) / alone,
         "first word 95 %": percentile(first, 95),
+        "first word 99 %": percentile(first, 99),
         "whole s": statistics.median(ends),
         "whole 95 %": percentile(ends, 95),
+        "whole 99 %": percentile(ends, 99),
     }
-
-
-def offer(server: Server, requests: list[Asked], at: list[float]) -> list[Ticket]:
-    """Submit each request at its second, whatever has become of those before, and wait for all. Raises the first failed one's error."""
-    started, tickets = time.perf_counter(), []
-    for asked, second in zip(requests, at, strict=True):
-        time.sleep(max(0.0, started + second - time.perf_counter()))
-        # The time it should have come counts, or a sender that is late would hide how long it waited.
-        tickets.append(Ticket(asked, started + second))
-        server.submit(tickets[-1])
-    for ticket in tickets:
-        if not ticket.ended.wait(LONGEST):
-            raise TimeoutError(f"a request was not served within {LONGEST:.0f} s: offer less")
-        if ticket.error is not None:
-            raise ticket.error
-    return tickets
 
 
 def arrivals(count: int, rate: float) -> list[float]:

@@ -1,14 +1,16 @@
 """What the serving benchmarks measure: every way serves everybody, lateness counts, and memory stays where it is."""
 
 import argparse
-from collections.abc import Callable, Hashable
+import time
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import serve
-from benchmarks.serve import arrivals, first_words, offer
+from benchmarks.caller import Caller
+from benchmarks.serve import arrivals, first_words
 from benchmarks.serve_engine import concept_files, mixed_requests
 from benchmarks.servers import Batching, Grouped, Server, Ticket
 from benchmarks.shapes import photos
@@ -27,9 +29,15 @@ WAYS: dict[str, Callable[..., Server]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def caller() -> Iterator[Caller]:
+    with Caller() as calling:
+        yield calling
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_serves_all_requests(
-    way: str, tiny_backbone: ShowO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    way: str, caller: Caller, tiny_backbone: ShowO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parser = argparse.ArgumentParser()
     serve.add(parser)
@@ -54,7 +62,7 @@ def test_every_way_serves_all_requests(
     monkeypatch.setattr(ShowO, "answer", answered)
     monkeypatch.setattr(ShowO, "generate", drawn)
     server = WAYS[way](tiny_backbone, load)
-    tickets = offer(server, requests, [0.0] * REQUESTS)
+    tickets = caller.offer(server, requests, [0.0] * REQUESTS)
     server.close()
     assert len(first_words(tickets)) == REQUESTS // 2
     assert all(ticket.first is not None and ticket.came <= ticket.first <= ticket.end for ticket in tickets)
@@ -82,25 +90,28 @@ def test_a_request_that_fails_ends_the_measurement(
     monkeypatch.setattr(ShowO, "encode", broken)
     server = WAYS[way](tiny_backbone, lambda reference: load_bundle(files[int(str(reference))]))
     try:
-        with pytest.raises((RuntimeError, ServeError), match="this card is broken"):
-            offer(server, mixed_requests(options, photos(tiny_backbone, 2), 2), [0.0, 0.0])
+        with Caller() as calling, pytest.raises((RuntimeError, ServeError), match="this card is broken"):
+            calling.offer(server, mixed_requests(options, photos(tiny_backbone, 2), 2), [0.0, 0.0])
     finally:
         server.close()
 
 
-def test_a_sender_that_is_late_counts_as_waiting() -> None:
+def test_a_server_that_keeps_its_caller_waiting_is_charged_for_it(caller: Caller) -> None:
+    """Requests count from when they should have come, however late the server takes them."""
+
     class Slow:
         def submit(self, ticket: Ticket) -> None:
-            for _ in range(200_000):
-                pass
+            time.sleep(0.02)
             ticket.finish()
 
         def close(self) -> None:
             return None
 
-    late = offer(Slow(), [None] * 20, [0.0] * 20)  # type: ignore[list-item]
+    late = caller.offer(Slow(), [None] * 20, [0.0] * 20)  # type: ignore[list-item]
     waits = [ticket.end - ticket.came for ticket in late]
-    assert waits == sorted(waits) and waits[-1] > 5 * waits[0]
+    assert waits == sorted(waits) and waits[-1] > 20 * 0.02
+    spread = caller.offer(Slow(), [None] * 5, [0.1 * number for number in range(5)])  # type: ignore[list-item]
+    assert max(ticket.end - ticket.came for ticket in spread) < 0.4, "whoever comes later has not waited before"
 
 
 def test_arrivals_come_at_the_rate_that_is_asked_for() -> None:
