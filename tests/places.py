@@ -1,4 +1,6 @@
-"""Places to keep things at, for tests: a folder, memory, a server that speaks S3, and a filesystem that fails on command."""
+"""Places to keep things at, for tests: a folder, memory, servers that speak the protocols of S3 and of Google Cloud Storage, and a
+filesystem that fails on command.
+"""
 
 import errno
 import os
@@ -108,7 +110,29 @@ def s3() -> Iterator[str]:
     thread.join()
 
 
-@pytest.fixture(params=["folder", "memory", "s3"])
+@pytest.fixture(scope="session")
+def gs() -> Iterator[str]:
+    """A server of Google Cloud Storage on this machine, found through the environment and asked without a key; yields the URL of
+    an empty bucket."""
+    pytest.importorskip("gcp_storage_emulator", reason="gcp-storage-emulator (of the extra dev) is not installed")
+    pytest.importorskip("gcsfs", reason="gcsfs (of the extra gcs) is not installed")
+    from google_storage import GoogleServer
+
+    served = GoogleServer()
+    thread = threading.Thread(target=served.serve_forever, daemon=True)
+    thread.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{served.server_port}")
+        patch.setenv("NO_GCE_CHECK", "true")  # of a machine of Google's, and of whoever runs the tests, no key is used
+        patch.setenv("CLOUDSDK_CONFIG", "/nowhere")
+        patch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+        yield "gs://bucket"
+    served.shutdown()
+    thread.join()
+    served.server_close()
+
+
+@pytest.fixture(params=["folder", "memory", "s3", "gs"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """An empty place of each kind."""
     unique = f"{tmp_path.parent.name}-{tmp_path.name}"
@@ -116,4 +140,4 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         return tmp_path / "place"
     if request.param == "memory":
         return f"memory://{unique}"
-    return f"{request.getfixturevalue('s3')}/{unique}"
+    return f"{request.getfixturevalue(request.param)}/{unique}"

@@ -70,12 +70,12 @@ ADAPTERS: dict[str, str | tuple[str, ...]] = {
     "uvicorn": "serve/local_server.py",
     "sqlalchemy": "serve/users/database.py",
     "fsspec": "unictokens/storage/fsspec_store.py",
+    "gcsfs": "unictokens/storage/fsspec_store.py",
     "msgspec": "unictokens/data/quick.py",
     "s3fs": (),
-    "gcsfs": (),
 }
-"""Outside libraries and the one file that may import each; transformers has one for language and one for pictures, s3fs and
-gcsfs are opened by fsspec alone."""
+"""Outside libraries and the one file that may import each; transformers has one for language and one for pictures, s3fs is
+opened by fsspec alone."""
 
 ALWAYS_PRESENT = {"torch", "numpy", "PIL", "safetensors", "pydantic", "pydantic_core", "typing_extensions", "msgspec"}
 """What `import unictokens` and any module's import may need beside the standard library."""

@@ -3,6 +3,7 @@
 import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import Pipe, get_context
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,19 @@ def test_what_is_written_is_read_listed_and_removed(place: Place) -> None:
     assert storage.list(deep=False) == ("ab",) and storage.list("a", deep=False) == ("a/b",)
     assert storage.list("nothing", deep=False) == ()
     assert storage.modified("a/b") == pytest.approx(time.time(), abs=60) and storage.modified("a/x") is None
+    assert storage.modified("a") is None and storage.modified("a/c") is None  # no objects, but what others lie in
     storage.remove("a/b")
     storage.remove("a/b")
     assert storage.read("a/b") is None and storage.list("a") == ("a/c/d",)
+
+
+def test_every_byte_comes_back(place: Place) -> None:
+    storage = open_storage(place)
+    for data in (b"", b"\r", b"\n", b"a\r\n", bytes(range(256)), b"\n--==0" * 3, b"\0" * 300_000):
+        storage.write("a", data)
+        assert storage.read("a") == data
+        storage.remove("b")
+        assert storage.create("b", data) and storage.read("b") == data
 
 
 def test_a_name_is_claimed_once(place: Place) -> None:
@@ -52,6 +63,17 @@ def test_a_storage_travels_between_processes(place: Place) -> None:
     open_storage(place).write("a", b"1")
     again = pickle.loads(pickle.dumps(open_storage(place)))
     assert again == open_storage(place) and again.read("a") == b"1"
+
+
+def test_a_storage_is_asked_from_a_forked_process_too(place: Place) -> None:
+    storage = open_storage(place)
+    storage.write("a", b"1")
+    answer, told = Pipe(duplex=False)
+    child = get_context("fork").Process(target=lambda: told.send_bytes(storage.read("a") or b""), daemon=True)
+    child.start()
+    assert answer.poll(60) and answer.recv_bytes() == b"1"
+    child.join()
+    assert storage.read("a") == b"1"
 
 
 def test_a_file_in_the_way_is_no_claim(tmp_path: Path) -> None:
@@ -87,7 +109,7 @@ def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     def absent(*given: object, **options: object) -> None:
         raise ImportError("Install gcsfs to access Google Storage")
 
-    monkeypatch.setattr(fsspec_store.fsspec, "url_to_fs", absent)
+    monkeypatch.setattr(fsspec_store.fsspec, "get_filesystem_class", absent)
     with pytest.raises(DependencyError, match=r"pip install 'unictokens\[gcs\]'"):
         open_storage("gs://bucket/out")
 

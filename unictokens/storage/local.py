@@ -1,6 +1,7 @@
 """A folder of this machine, or of a network file system it mounts, as a storage."""
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,8 @@ class LocalStorage:
     def modified(self, name: str) -> float | None:
         path = self.root / name
         try:
-            return path.stat().st_mtime
+            found = path.stat()
+            return None if stat.S_ISDIR(found.st_mode) else found.st_mtime
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
