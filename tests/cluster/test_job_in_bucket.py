@@ -37,11 +37,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_tail, "PATIENCE_SECONDS", 0.0)
 
 
-@pytest.fixture(params=["memory", "s3"])
+@pytest.fixture(params=["memory", "s3", "gs"])
 def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty bucket of each kind."""
     unique = f"{tmp_path.parent.name}-{tmp_path.name}"
-    return f"memory://{unique}" if request.param == "memory" else f"{request.getfixturevalue('s3')}/{unique}"
+    return f"memory://{unique}" if request.param == "memory" else f"{request.getfixturevalue(request.param)}/{unique}"
 
 
 def beginning(folder: JobFolder) -> Keeper:

@@ -41,8 +41,14 @@ def lasting(place: Place) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["s3", "gs"])
 def test_a_killed_lane_is_continued_by_a_machine_that_has_only_the_bucket(
-    s3: str, toyland: Path, tiny_base: Path, short_settings: list[str], tmp_path: Path
+    kind: str,
+    request: pytest.FixtureRequest,
+    toyland: Path,
+    tiny_base: Path,
+    short_settings: list[str],
+    tmp_path: Path,
 ) -> None:
     def lane(out: Place, name: str, kill_at: int) -> int:
         given = [str(toyland), str(tiny_base), str(out), name, str(kill_at), *short_settings]
@@ -54,7 +60,7 @@ def test_a_killed_lane_is_continued_by_a_machine_that_has_only_the_bucket(
 
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    out = f"{s3}/{tmp_path.name}"
+    out = f"{request.getfixturevalue(kind)}/{tmp_path.name}"
     assert lane(out, "lane-a", kill_at=5) == -signal.SIGKILL
     folder = JobFolder(out, "job-1")
     killed = Watched(folder).look()

@@ -114,8 +114,11 @@ def test_resume_behind_a_url_gives_same_bytes(
     assert open_storage(URL).list("store/bo") == ("store/bo/v0001/card.json", "store/bo/v0001/tokens.safetensors")
 
 
-def test_a_run_in_s3_ends_as_one_in_a_folder(s3: str, learn: Learn, tmp_path: Path) -> None:
-    place = f"{s3}/{tmp_path.name}"
+@pytest.mark.parametrize("kind", ["s3", "gs"])
+def test_a_run_in_a_bucket_ends_as_one_in_a_folder(
+    kind: str, request: pytest.FixtureRequest, learn: Learn, tmp_path: Path
+) -> None:
+    place = f"{request.getfixturevalue(kind)}/{tmp_path.name}"
     assert learn(place, StopAfter(3)).status == "stopped"
     assert learn(place).version == 1
     learn(tmp_path)

@@ -37,7 +37,7 @@ UNREACHABLE = (
     *("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyConnectionError", "SSLError"),
     *("ProxyError", "TransportError"),
 )
-OVERLOADED = ("429", "500", "502", "503", "504", "SlowDown", "InternalError", "ServiceUnavailable")
+OVERLOADED = ("408", "429", "500", "502", "503", "504", "SlowDown", "InternalError", "ServiceUnavailable")
 """Codes that the libraries ask again for before they tell of them; gcsfs six times, within half a minute."""
 BUSY = ("ConditionalRequestConflict", "409")
 """Codes of a server that is just deciding about another conditional write of the same name."""

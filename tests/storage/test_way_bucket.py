@@ -9,8 +9,10 @@ from unictokens.concepts.store import ConceptStore
 from unictokens.storage.base import open_storage
 
 
+@pytest.mark.parametrize("kind", ["s3", "gs"])
 def test_a_concept_is_learned_listed_asked_named_and_deleted_in_a_bucket(
-    s3: str,
+    kind: str,
+    request: pytest.FixtureRequest,
     toyland: Path,
     tiny_base: Path,
     short_settings: list[str],
@@ -19,7 +21,7 @@ def test_a_concept_is_learned_listed_asked_named_and_deleted_in_a_bucket(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    out = f"{s3}/{tmp_path.name}"
+    out = f"{request.getfixturevalue(kind)}/{tmp_path.name}"
     train = ["train", "--data", str(toyland), "--concept", "bo", "--out", out, "--config", "demo", "--device", "cpu"]
     train += ["--backbone", str(tiny_base), "--set", *short_settings]
     assert main([*train, "stages.deepen.optim.lr=1e30"]) == 2  # it ends by itself in the last stage
