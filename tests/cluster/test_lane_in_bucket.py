@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import bucket_lane
@@ -28,6 +29,8 @@ from unictokens.tracking.tracked import Tracked
 from unictokens.training.session import Withdrawn
 
 URL = "faulty://bucket/out"
+Lane = Callable[[Place, str, Path, int], int]
+"""An output, the lane's name, a scratch folder, and at which of its reports it is killed (0: at none)."""
 
 
 def lasting(place: Place) -> dict[str, bytes]:
@@ -40,17 +43,11 @@ def lasting(place: Place) -> dict[str, bytes]:
     return kept
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["s3", "gs"])
-def test_a_killed_lane_is_continued_by_a_machine_that_has_only_the_bucket(
-    kind: str,
-    request: pytest.FixtureRequest,
-    toyland: Path,
-    tiny_base: Path,
-    short_settings: list[str],
-    tmp_path: Path,
-) -> None:
-    def lane(out: Place, name: str, kill_at: int) -> int:
+@pytest.fixture(scope="module")
+def lane(toyland: Path, tiny_base: Path, short_settings: list[str]) -> Lane:
+    """Works off a job in a process of its own, which keeps what does not last in `scratch`; returns its exit code."""
+
+    def run(out: Place, name: str, scratch: Path, kill_at: int) -> int:
         given = [str(toyland), str(tiny_base), str(out), name, str(kill_at), *short_settings]
         environment = {**os.environ, "TMPDIR": str(scratch)}  # whoever is killed leaves its scratch folder behind
         command = [sys.executable, bucket_lane.__file__, *given]
@@ -58,17 +55,31 @@ def test_a_killed_lane_is_continued_by_a_machine_that_has_only_the_bucket(
         assert process.returncode in (0, -signal.SIGKILL), process.stderr
         return process.returncode
 
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+    return run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output, in a folder, of a job that nobody broke off."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert lane(folder / "out", "lane-c", folder, 0) == 0
+    return folder / "out"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["s3", "gs"])
+def test_a_killed_lane_is_continued_by_a_machine_that_has_only_the_bucket(
+    kind: str, request: pytest.FixtureRequest, lane: Lane, undisturbed: Path, tmp_path: Path
+) -> None:
     out = f"{request.getfixturevalue(kind)}/{tmp_path.name}"
-    assert lane(out, "lane-a", kill_at=5) == -signal.SIGKILL
+    assert lane(out, "lane-a", tmp_path, 5) == -signal.SIGKILL
     folder = JobFolder(out, "job-1")
     killed = Watched(folder).look()
     assert killed.state == "interrupted" and killed.counts == {"running": 1, "waiting": 1}
     assert ConceptStore(f"{out}/store").names() == ()
-    left = set(scratch.iterdir())
-    assert lane(out, "lane-b", kill_at=0) == 0
-    assert set(scratch.iterdir()) == left, "a lane that ends in peace takes its scratch folder along"
+    left = set(tmp_path.iterdir())
+    assert lane(out, "lane-b", tmp_path, 0) == 0
+    assert set(tmp_path.iterdir()) == left, "a lane that ends in peace takes its scratch folder along"
     over = Watched(folder).look()
     assert over.state == "finished" and {run.lane for run in over.runs} == {"lane-b"}
     assert {name: len(ConceptStore(f"{out}/store").versions(name)) for name in bucket_lane.CONCEPTS} == {
@@ -79,10 +90,8 @@ def test_a_killed_lane_is_continued_by_a_machine_that_has_only_the_bucket(
     reader.choose(over)
     assert "continues after" in " ".join(reader.read())
 
-    disk = tmp_path / "out"
-    assert lane(disk, "lane-c", kill_at=0) == 0
-    assert lasting(out) == lasting(disk) and len(lasting(out)) > 10
-    in_bucket, on_disk = ({name for name in open_storage(place).list("runs")} for place in (out, disk))
+    assert lasting(out) == lasting(undisturbed) and len(lasting(out)) > 10
+    in_bucket, on_disk = ({name for name in open_storage(place).list("runs")} for place in (out, undisturbed))
     assert {name for name in in_bucket if "lane-" not in name} == {name for name in on_disk if "lane-" not in name}
     assert not Output(out).local.exists(), "watching leaves nothing on this machine"
 
