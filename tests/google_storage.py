@@ -39,9 +39,11 @@ class Handler(RequestHandler):
     """One request.
 
     refusals  status and sentence of the next answers, whatever is asked
+    lost      of so many requests after these, what was asked is done and only the answer lost on its way
     """
 
     refusals: ClassVar[list[tuple[int, str]]] = []
+    lost: ClassVar[int] = 0
     storage: Kept
 
     def do_GET(self) -> None:
@@ -70,6 +72,8 @@ class Handler(RequestHandler):
                 return self._refuse(412, CONDITION)
         self.headers.replace_header("Content-Length", str(len(body))) if body else None
         self.rfile = io.BytesIO(body)
+        if Handler.lost:
+            Handler.lost, self.wfile = Handler.lost - 1, io.BytesIO()
         Router(self).handle(method)
 
     def _exact(self, body: bytes) -> tuple[str, bytes]:

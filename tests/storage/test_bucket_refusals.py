@@ -41,8 +41,10 @@ def forget() -> object:
         fsspec.registry["s3"].clear_instance_cache()
 
 
-def test_a_bucket_that_is_not_there(s3: str) -> None:
-    storage = open_storage("s3://no-such-bucket/out")
+@pytest.mark.parametrize("kind", ["s3", "gs"])
+def test_a_bucket_that_is_not_there(kind: str, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(kind)
+    storage = open_storage(f"{kind}://no-such-bucket/out")
     for action in (
         lambda: storage.write("a", b""),
         lambda: storage.create("a", b""),
@@ -50,7 +52,7 @@ def test_a_bucket_that_is_not_there(s3: str) -> None:
         lambda: storage.list("a"),
     ):
         said = refused(action)
-        assert "s3://no-such-bucket/out/a" in said and "no such bucket" in said
+        assert f"{kind}://no-such-bucket/out/a" in said and "no such bucket" in said
 
 
 def test_a_wrong_key(s3: str, fresh: pytest.MonkeyPatch) -> None:
