@@ -70,7 +70,8 @@ class Handler(RequestHandler):
             found = self.storage.objects.get(bucket, {}).get(name, {"generation": "0"})
             if found["generation"] != query["ifGenerationMatch"]:
                 return self._refuse(412, CONDITION)
-        self.headers.replace_header("Content-Length", str(len(body))) if body else None
+        if body:
+            self.headers.replace_header("Content-Length", str(len(body)))
         self.rfile = io.BytesIO(body)
         if Handler.lost:
             Handler.lost, self.wfile = Handler.lost - 1, io.BytesIO()
