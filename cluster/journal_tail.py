@@ -1,7 +1,8 @@
 """What is added to a journal after it was begun: lines at the end of a file or, in a bucket, parts beside an object.
 
-Nothing can be appended to an object. There, lines gather in a part that is put again with every new one, until it is long and the
-next part begins: so a journal is a few objects however long it gets, and every put holds all that a reader may miss.
+Nothing can be appended to an object. There, lines gather in a part that is put again with new ones, until it is long and the
+next part begins: so a journal is a few objects however long it gets. What comes within a second of the last put begins a part of its own,
+because Google takes one write of an object each second.
 """
 
 import logging
@@ -21,6 +22,8 @@ SYNC_SECONDS = 1.0
 """Between forced writes to the disk: a killed process loses nothing, a machine that loses power this much."""
 PART_BYTES = 1 << 17
 """A part that is longer than this is not put again."""
+PUT_SECONDS = 1.0
+"""An object that was put so lately is not put again."""
 PATIENCE_SECONDS = 60.0
 """How long a bucket that refuses or does not answer is asked again; what goes through it costs less than a job that ends."""
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -86,6 +89,8 @@ class ObjectTail:
         self._clock = clock
         self._part = 1
         self._lines = bytearray()
+        self._put = 0  # bytes of the part that the bucket has
+        self._put_at = 0.0
         self._waiting_since: float | None = None
 
     def write(self, line: bytes) -> None:
@@ -96,11 +101,12 @@ class ObjectTail:
     def sync(self, older: float = 0.0) -> None:
         if self._waiting_since is None or self._clock() - self._waiting_since < older:
             return
+        if self._put and (self._put >= PART_BYTES or self._clock() - self._put_at < PUT_SECONDS):
+            self._part += 1
+            del self._lines[: self._put]
         patiently(lambda: self._files.write_part(self._number, self._part, bytes(self._lines)))
         self._waiting_since = None
-        if len(self._lines) >= PART_BYTES:
-            self._part += 1
-            self._lines.clear()
+        self._put, self._put_at = len(self._lines), self._clock()
 
     def close(self) -> None:
         self.sync()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from places import faulty, gs, place, s3  # noqa: F401  fixtures
+from places import bucket, faulty, gs, place, s3  # noqa: F401  fixtures
 from postgres import postgres_server  # noqa: F401  fixture
 
 from unictokens.backbones.showo.backbone import ShowO

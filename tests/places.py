@@ -141,3 +141,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "memory":
         return f"memory://{unique}"
     return f"{request.getfixturevalue(request.param)}/{unique}"
+
+
+@pytest.fixture(params=["memory", "s3", "gs"])
+def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty bucket of each kind."""
+    unique = f"{tmp_path.parent.name}-{tmp_path.name}"
+    return f"memory://{unique}" if request.param == "memory" else f"{request.getfixturevalue(request.param)}/{unique}"

@@ -1,4 +1,4 @@
-"""A job whose output is a bucket: its journal, leases and folder promise there what they promise on a disk, and whatever request
+"""A job whose output is a bucket: its leases and folder promise there what they promise on a disk, and whatever request
 fails, or is answered by nobody, nothing that somebody heard of is lost.
 """
 
@@ -16,7 +16,7 @@ from cluster.engines import EngineSettings
 from cluster.folder import JobFolder, list_jobs
 from cluster.job import driving
 from cluster.job_settings import JobSettings, asked_of, settings_of
-from cluster.journal import LEAST_LINES, Journal, read_journal
+from cluster.journal import Journal, read_journal
 from cluster.keeper import LATER_SECONDS, Keeper, prepare
 from cluster.lease import Lease, LeaseLost, Owner, Watch, holder, take_lease
 from cluster.plan import JobPlan
@@ -24,7 +24,6 @@ from cluster.run_status import Ticket
 from cluster.snapshot import Watched
 from cluster.summary import read_summary, summarise, write_summary
 from unictokens.errors import ConfigError, StorageError
-from unictokens.storage.base import open_storage
 from unictokens.training.session import Progress
 
 PLAN = JobPlan(("c0", "c1", "c2"), runs(3))
@@ -35,13 +34,6 @@ ELSEWHERE = Owner("other", "lane-0", 1, "another-host", 7, "1")
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_tail, "PATIENCE_SECONDS", 0.0)
-
-
-@pytest.fixture(params=["memory", "s3", "gs"])
-def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty bucket of each kind."""
-    unique = f"{tmp_path.parent.name}-{tmp_path.name}"
-    return f"memory://{unique}" if request.param == "memory" else f"{request.getfixturevalue(request.param)}/{unique}"
 
 
 def beginning(folder: JobFolder) -> Keeper:
@@ -61,52 +53,6 @@ def at(epoch: int) -> Progress:
 
 def states(keeper: Keeper) -> dict[str, str]:
     return {status.concept: status.state for status in keeper.statuses()}
-
-
-def test_what_was_synced_is_read_in_order_through_many_parts(bucket: str) -> None:
-    assert list(read_journal(bucket, "queue")) == []
-    journal = Journal(bucket, "queue")
-    journal.begin([{"run": "a"}])
-    records = [{"run": "a", "epoch": number, "error": "ä\n" * 2000} for number in range(30)]
-    for number, record in enumerate(records):
-        journal.append(record)
-        if number % 4 == 3:
-            journal.sync()
-    journal.close()
-    assert list(read_journal(bucket, "queue")) == [{"run": "a"}, *records]
-    assert 2 <= len(open_storage(bucket).list()) <= 6, "a journal is a few objects"
-
-
-def test_a_replaced_writer_notices(bucket: str) -> None:
-    clock = Clock()
-    old, new = Journal(bucket, "queue", clock), Journal(bucket, "queue", clock)
-    old.begin([])
-    old.append({"run": "a"})
-    old.sync()
-    old.check()
-    new.begin(read_journal(bucket, "queue"))
-    clock.now += 10.0
-    with pytest.raises(StorageError, match="took over"):
-        old.check()
-    with pytest.raises(StorageError, match="took over"):
-        old.begin(read_journal(bucket, "queue"))
-    old.append({"run": "late"})
-    old.sync()
-    assert list(read_journal(bucket, "queue")) == [{"run": "a"}]
-    new.check()
-
-
-def test_a_long_journal_begins_anew(bucket: str) -> None:
-    journal = Journal(bucket, "queue")
-    journal.begin([])
-    for number in range(LEAST_LINES + 1):
-        journal.append({"run": "a", "epoch": number})
-    journal.sync()
-    assert journal.long
-    for _ in range(3):
-        journal.begin([{"run": "a", "epoch": LEAST_LINES}])
-    assert list(read_journal(bucket, "queue")) == [{"run": "a", "epoch": LEAST_LINES}]
-    assert len(open_storage(bucket).list()) == 2, "one older object stays for whoever reads it"
 
 
 def test_a_lease_has_one_holder_and_is_stolen_from_the_silent(bucket: str) -> None:
