@@ -1,6 +1,6 @@
 """Leases: one holder at a time, lost at once when its process is gone, stolen exactly once when it is silent.
 
-F16 (two drivers, one job) and F17 (a clock that jumps) below Ray; two drivers as processes are in test_durable_job.
+F16 (two drivers, one job) and F17 (a clock that jumps) below Ray; two drivers as processes are in tests/chaos.
 """
 
 import json

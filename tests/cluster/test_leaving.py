@@ -1,4 +1,4 @@
-"""A lane whose node says that it will go (F2): every run is saved after the step under way and handed back, and nothing is repeated."""
+"""A lane whose node says that it will go (F3): every run is saved after the step under way and handed back, and nothing is repeated."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """From the spool to a server: in order, in batches, over outages and restarts, nothing lost and nothing twice.
 
-F18 of the fault list (a server that is down, slow or broken) is here and in `test_uploading`; F19 (runs that a killed process
-left open) is `test_a_run_whose_writer_died_is_closed_and_goes_on_when_it_is_taken_over` and the real kill in `test_uploading`.
+F18 of the fault list (a server that is down, slow or broken) is here and in `test_outages`; F19 (runs that a killed process
+left open) is `test_a_run_whose_writer_died_is_closed_and_goes_on_when_it_is_taken_over` and the real kill in `test_outages`.
 """
 
 import os
