@@ -1,4 +1,6 @@
-"""Concepts per minute for growing packs, one epoch of every stage each, in turn on one machine."""
+"""Concepts per minute for growing packs, one epoch of every stage each, in turn on one machine, and what this machine could do at best:
+as many operations as a concept's training has in products, at the speed of nothing but such products.
+"""
 
 import argparse
 import tempfile
@@ -6,8 +8,9 @@ import time
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.timing import Result, Row
+from benchmarks.timing import Result, Row, in_turn
 from unictokens.backbones import load_backbone
 from unictokens.config import RunConfig, load_config, override
 from unictokens.data.catalog import Catalog
@@ -21,6 +24,8 @@ from unictokens.training.pack import train_pack
 from unictokens.training.run import Run
 from unictokens.training.session import Alone
 
+PRODUCT = (800, 256, 1024)
+"""Tokens, width and inner width of the product whose speed is the machine's: one layer of the mini base for a pack of four."""
 ONE_EPOCH = {"preview.every": 0, **{f"stages.{stage}.epochs": 1 for stage in ("warmup", "bootstrap", "deepen")}}
 
 
@@ -49,12 +54,25 @@ def measure(options: argparse.Namespace) -> Result:
             count = max(options.concepts, width)
             seconds = train_some(engine, catalog, config, Path(folder) / f"width{width}", count, width)
             rows.append({"width": width, "concepts": count, "s per concept": seconds / count})
+        with FlopCounterMode(display=False) as counter:
+            train_some(engine, catalog, config, Path(folder) / "counted", 1, 1)
+    operations, speed = counter.get_total_flops(), product_speed(torch.device(options.device))
+    rows.append({"width": "products alone", "concepts": 1, "s per concept": operations / speed})
     for row in rows:
         row["concepts per minute"] = 60 / row["s per concept"]
         row["ratio to the first"] = rows[0]["s per concept"] / row["s per concept"]
-    return Result(
-        "pack", {"config": options.config, "backbone": options.backbone, "device": options.device}, tuple(rows)
-    )
+    settings: Row = {"config": options.config, "backbone": options.backbone, "device": options.device}
+    settings |= {"GFLOP per concept": operations / 1e9, "GFLOP/s of products": speed / 1e9}
+    return Result("pack", settings, tuple(rows))
+
+
+def product_speed(device: torch.device) -> float:
+    """Floating-point operations per second of `PRODUCT` in float32."""
+    rows, width, inner = PRODUCT
+    left_RW, right_WI = torch.randn(rows, width, device=device), torch.randn(width, inner, device=device)
+    repeats = 200
+    (seconds,) = in_turn([lambda: [left_RW @ right_WI for _ in range(repeats)]], 5, device)
+    return 2 * rows * width * inner * repeats / seconds
 
 
 def train_some(
