@@ -69,6 +69,11 @@ class World:
                 continue
         return sorted(found, key=lambda process: process.pid)
 
+    def processes_on(self, at: int) -> list[psutil.Process]:
+        """A node's own process and every worker of it."""
+        raylet = psutil.Process(self.nodes[at].all_processes["raylet"][0].process.pid)
+        return [raylet, *raylet.children(recursive=True)]
+
     def lose_node(self, at: int) -> None:
         """A node goes without a word, and everything on it."""
         self.cluster.remove_node(self.nodes.pop(at), allow_graceful=False)
@@ -159,8 +164,10 @@ class Driver:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(30)
 
-    def resume(self) -> None:
-        """Start it anew, with no word but the job's name."""
+    def resume(self, world: World | None = None) -> None:
+        """Start it anew, with no word but the job's name; on another cluster if one is given."""
+        if world is not None:
+            self._environment[ADDRESS] = world.address
         folder = self.folder
         assert folder is not None, "there is no job to continue yet"
         self._process = self._start(["--out", str(self._out), "--resume", folder.name])

@@ -1,7 +1,7 @@
 """The whole chaos, for as long as it takes: `python tests/chaos/run.py --seed 7 --folder DIR`.
 
 Twenty Toyland concepts on a simulated cluster of three nodes, while a seeded killer ends a random worker, lane, node, the queue's
-actor or the driver every 20 to 40 seconds. Prints what it asserts; exit code 1 when a promise is broken. A job of the same folder
+actor or the driver every 20 to 40 seconds, or puts a worker or a whole node out of reach for a while. Prints what it asserts; exit code 1 when a promise is broken. A job of the same folder
 that was not disturbed is made first, and kept for the next seed.
 """
 
@@ -19,6 +19,8 @@ from chaos_world import Driver, world
 from unictokens.data.toyland.writer import write_dataset
 
 SECONDS = 4 * 3600.0
+STALL = 45
+"""Seconds: less than the longer of the killer's pauses, more than anything takes that a lane of one core does."""
 
 
 def main() -> int:
@@ -27,17 +29,18 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--concepts", type=int, default=20)
+    parser.add_argument("--data", type=Path, help="a dataset of so many concepts (Toyland, written into the folder)")
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--every", type=float, nargs=2, default=(20.0, 40.0), metavar=("S", "S"))
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--backbone", default="mini")
     parser.add_argument("--set", nargs="+", default=[])
     asked = parser.parse_args()
-    data = asked.folder / "data"
+    data = asked.data or asked.folder / "data"
     if not data.exists():
         write_dataset(data, concepts=asked.concepts)
     options = ["--data", str(data), "--concepts", "all", "--pack", "1", "--tracking-uri", "off", "--config", "demo"]
-    options += ["--backbone", asked.backbone, "--set", "preview.every=0", *asked.set]
+    options += ["--stall", str(STALL), "--backbone", asked.backbone, "--set", "preview.every=0", *asked.set]
     reference, out = asked.folder / "undisturbed", asked.folder / f"seed-{asked.seed}"
     with world(asked.nodes) as cluster:
         if not (reference / "summary.json").exists():

@@ -1,4 +1,4 @@
-"""A job on a cluster whose output is a bucket: its driver is killed, another one goes on, and every concept is published once."""
+"""A job whose output is a bucket outlives its driver and its whole cluster: another one goes on, and every concept is published once."""
 
 import time
 from importlib.util import find_spec
@@ -21,7 +21,7 @@ SECONDS = 300.0
 @pytest.mark.slow
 @pytest.mark.chaos
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
-def test_a_job_in_a_bucket_outlives_its_driver(
+def test_a_job_in_a_bucket_outlives_its_cluster(
     s3: str, toyland: Path, tiny_base: Path, short_settings: list[str], tmp_path: Path
 ) -> None:
     out = f"{s3}/{tmp_path.name}"
@@ -32,7 +32,8 @@ def test_a_job_in_a_bucket_outlives_its_driver(
         before = until_it_trains(driver)
         driver.kill()
         assert before.counts == {"running": 2} and Watched(folder_of(driver)).look().state == "interrupted"
-        driver.resume()
+    with world(nodes=1) as another:
+        driver.resume(another)
         assert driver.wait(SECONDS) == 0, driver.said()
     over = Watched(folder_of(driver)).look()
     assert over.state == "finished" and not {run.lane for run in over.runs} & {run.lane for run in before.runs}
