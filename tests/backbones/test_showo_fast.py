@@ -133,7 +133,9 @@ def test_rows_of_one_length_are_read_without_padding_or_mask(
 def test_products_in_even_parts_are_the_whole_products(ids: int) -> None:
     torch.manual_seed(0)
     h_PD, head_VD, bias_V, slopes_PV = torch.randn(5, 8), torch.randn(ids, 8), torch.randn(ids), torch.randn(5, ids + 3)
-    assert torch.allclose(head.even_logits(h_PD, head_VD, bias_V), functional.linear(h_PD, head_VD, bias_V), atol=1e-5)
+    logits_PV = torch.zeros(5, 192)[:, :ids]
+    head.even_logits(h_PD, head_VD, bias_V, logits_PV)
+    assert torch.allclose(logits_PV, functional.linear(h_PD, head_VD, bias_V), atol=1e-5)
     weighted_PD = head.even_weighted(slopes_PV[:, :ids], head_VD)
     assert torch.allclose(weighted_PD, slopes_PV[:, :ids] @ head_VD, atol=1e-4)
     assert head.rows_at_once(58_498, on_gpu=True) % head.EVEN_ROWS == 0 < head.rows_at_once(2**30, on_gpu=True)
@@ -207,6 +209,19 @@ def test_cross_entropy_is_that_of_all_logits(head_learns: bool) -> None:
     ):
         found.append([losses_Q.detach(), *torch.autograd.grad((losses_Q * weights_Q).sum(), leaves)])
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*found, strict=True))
+
+
+def test_cross_entropy_of_a_head_in_bfloat16_is_that_of_its_numbers_but_for_rounding() -> None:
+    torch.manual_seed(0)
+    h_QD, learned_QK, head_VD, bias_V = torch.randn(50, 16), torch.randn(50, 3), torch.randn(130, 16), torch.randn(130)
+    columns_Q, small = torch.randint(0, 133, (50,)), [one.bfloat16() for one in (h_QD, head_VD, bias_V)]
+    found = []
+    for h, matrix, bias in ([one.float() for one in small], small):
+        leaves = [h.requires_grad_(), learned_QK.clone().requires_grad_()]
+        losses_Q = head.cross_entropy(*leaves, matrix, bias, columns_Q)
+        found.append([losses_Q.detach(), *torch.autograd.grad(losses_Q.sum(), leaves)])
+    for exact, rounded in zip(*found, strict=True):
+        assert float((rounded.float() - exact).norm() / exact.norm()) <= 2e-2
 
 
 def test_cache_keeps_what_was_used_last_within_its_bytes() -> None:

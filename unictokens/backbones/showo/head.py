@@ -50,20 +50,25 @@ class _FrozenCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, h_QD: Tensor, learned_QK: Tensor, head_VD: Tensor, bias_V: Tensor, columns_Q: Tensor
     ) -> Tensor:
-        V, K = len(head_VD), learned_QK.shape[1]
+        V, columns = len(head_VD), len(head_VD) + learned_QK.shape[1]
         losses, slopes, learned_slopes = [], [], []
-        step = rows_at_once(V + K, h_QD.is_cuda)
+        step = rows_at_once(columns, h_QD.is_cuda)
+        # One room for the logits of all steps: what is made anew each time costs a multiple of it, since allocators keep pieces.
+        room_RL = learned_QK.new_empty(min(step, len(h_QD)), -(-columns // EVEN) * EVEN)
         for h_PD, learned_PK, columns_P in zip(
             h_QD.split(step), learned_QK.split(step), columns_Q.split(step), strict=True
         ):
-            logits_PV = torch.cat([_logits(h_PD, head_VD, bias_V).float(), learned_PK], dim=1)
-            sums_P1 = torch.logsumexp(logits_PV, dim=1, keepdim=True)
-            losses.append((sums_P1 - logits_PV.gather(1, columns_P[:, None]))[:, 0])
+            logits_PL = room_RL[: len(h_PD), :columns]
+            _frozen_logits(h_PD, head_VD, bias_V, logits_PL[:, :V])
+            logits_PL[:, V:] = learned_PK
+            label_P1 = logits_PL.gather(1, columns_P[:, None])
+            most_P1 = logits_PL.amax(dim=1, keepdim=True)
+            sums_P1 = logits_PL.sub_(most_P1).exp_().sum(dim=1, keepdim=True)
+            losses.append((sums_P1.log() + most_P1 - label_P1)[:, 0])
             # The label's part is taken off before the product: afterwards two nearly equal vectors would cancel.
-            slopes_PV = logits_PV.sub_(sums_P1).exp_()
-            slopes_PV.scatter_add_(1, columns_P[:, None], torch.full_like(sums_P1, -1.0))
-            slopes.append(_weighted(slopes_PV[:, :V], head_VD))
-            learned_slopes.append(slopes_PV[:, V:].clone())
+            logits_PL.scatter_add_(1, columns_P[:, None], -sums_P1)
+            slopes.append(_weighted(logits_PL[:, :V], head_VD) / sums_P1.to(head_VD.dtype))
+            learned_slopes.append(logits_PL[:, V:] / sums_P1)
         ctx.save_for_backward(torch.cat(slopes), torch.cat(learned_slopes))
         return torch.cat(losses)
 
@@ -81,17 +86,14 @@ def rows_at_once(columns: int, on_gpu: bool) -> int:
     return max(1, LOGITS_AT_ONCE * MORE_ON_GPU // columns // EVEN_ROWS) * EVEN_ROWS
 
 
-def even_logits(h_PD: Tensor, head_VD: Tensor, bias_V: Tensor) -> Tensor:
-    """h @ head + bias, [P, V], whose rows begin at even places.
+def even_logits(h_PD: Tensor, head_VD: Tensor, bias_V: Tensor, logits_PV: Tensor) -> None:
+    """h @ head + bias into [P, V], whose rows begin at even places.
 
     Show-o has 58,498 ids: rows of so many numbers begin where a GPU must take its slow way.
     """
-    V = len(head_VD)
-    even = V - V % EVEN
-    logits_PV = h_PD.new_empty(len(h_PD), even + EVEN)[:, :V]
+    even = len(head_VD) - len(head_VD) % EVEN
     torch.addmm(bias_V[:even], h_PD, head_VD[:even].T, out=logits_PV[:, :even])
     logits_PV[:, even:] = functional.linear(h_PD, head_VD[even:], bias_V[even:])
-    return logits_PV
 
 
 def even_weighted(slopes_PV: Tensor, head_VD: Tensor) -> Tensor:
@@ -102,8 +104,16 @@ def even_weighted(slopes_PV: Tensor, head_VD: Tensor) -> Tensor:
     return torch.addmm(rest_PD, main_PV, head_VD[:even])
 
 
-def _logits(h_PD: Tensor, head_VD: Tensor, bias_V: Tensor) -> Tensor:
-    return even_logits(h_PD, head_VD, bias_V) if h_PD.is_cuda else functional.linear(h_PD, head_VD, bias_V)
+def _frozen_logits(h_PD: Tensor, head_VD: Tensor, bias_V: Tensor, logits_PV: Tensor) -> None:
+    """h @ head + bias into float32 [P, V] whose rows begin at even places."""
+    if head_VD.dtype != logits_PV.dtype:
+        made_PV = h_PD.new_empty(len(h_PD), -(-len(head_VD) // EVEN) * EVEN)[:, : len(head_VD)]
+        even_logits(h_PD, head_VD, bias_V, made_PV)
+        logits_PV.copy_(made_PV)
+    elif h_PD.is_cuda:
+        even_logits(h_PD, head_VD, bias_V, logits_PV)
+    else:
+        torch.addmm(bias_V, h_PD, head_VD.T, out=logits_PV)
 
 
 def _weighted(slopes_PV: Tensor, head_VD: Tensor) -> Tensor:
