@@ -1,4 +1,7 @@
-"""A model without a model: drawings count their steps, answers spell their seed, and everything that is asked is noted."""
+"""A model without a model: drawings count their steps, answers spell their seed, and everything that is asked is noted.
+
+Beside it what tests ask of it, and an engine around it, whose turns `run` takes.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -7,6 +10,9 @@ import torch
 from torch import Tensor
 
 from serve.engine.asked import Ask, Draw
+from serve.engine.engine import Engine
+from serve.engine.events import Event, Handle
+from serve.engine.settings import EngineSettings
 from unictokens.backbones.base import BackboneInfo, Decoding, Sampling, Turn
 from unictokens.backbones.steps import Canvas, Speech
 from unictokens.concepts.bundle import ConceptBundle
@@ -167,3 +173,19 @@ def draw(user: str = "ada", seed: int = 0, steps: int = 3, **values: object) -> 
 
 def ask(user: str = "ada", seed: int = 0, tokens: int = 3, **values: object) -> Ask:
     return Ask(user=user, turns=(Turn(("Hi?",)),), seed=seed, decoding=Decoding(max_tokens=tokens), **values)  # type: ignore[arg-type]
+
+
+def engine_of(stepper: FakeStepper, **settings: float) -> Engine:
+    """An engine by the model's own clock."""
+    return Engine(stepper, FakeStore(), EngineSettings(**settings), stepper.clock)  # type: ignore[arg-type]
+
+
+def run(engine: Engine) -> None:
+    """Until there is nothing to do."""
+    while engine.tick():
+        pass
+
+
+def events(handle: Handle) -> list[Event]:
+    """What a request has heard, whose end has come; TimedOut if it has not."""
+    return list(handle.events(0.0))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fake_stepper import INFO, FakeStepper, FakeStore, ask, draw
+from fake_stepper import INFO, FakeStepper, FakeStore, ask, draw, run
 
 from serve.engine.counters import ShelfCounters
 from serve.engine.engine import Engine
@@ -88,8 +88,7 @@ def test_a_bad_concept_fails_only_requests_that_name_it(name: str, error: type[E
     for make in (ask, draw):
         with pytest.raises(error, match=word):
             engine.submit(make(concepts=("good", name)))
-    while engine.tick():
-        pass
+    run(engine)
     assert good.result(0.0)
     assert engine.counters.concepts.errors == 2 and all(not kept.users for kept in engine.shelf._kept.values())
 
@@ -100,8 +99,7 @@ def test_rows_are_given_back_however_a_request_ends() -> None:
         for seed in (1, 13, 99, 666):
             engine.submit(make(seed=seed, concepts=("bo",)))
         engine.submit(make(seed=2, concepts=("bo",))).cancel()
-    while engine.tick():
-        pass
+    run(engine)
     assert [kept.users for kept in engine.shelf._kept.values()] == [0]
 
 
