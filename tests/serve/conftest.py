@@ -1,4 +1,4 @@
-"""Two users, ada and bob, in a house with a client that computes nothing."""
+"""Users in a house with a client that computes nothing: ada, bob and, for a whole module, eve; and a team whose models they follow."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,10 +7,14 @@ import pytest
 from fake_client import FakeClient
 from people import STAMP, Person, bundle
 from starlette.testclient import TestClient
+from team import Team
 
+from serve.__main__ import main
 from serve.api.app import create_app
 from serve.api.state import House
+from serve.config import Registries
 from serve.folder import Folder, Users
+from serve.follower import Follower
 from serve.limits import Limits
 from serve.training import NoTrainer
 from serve.users.quotas import Quota
@@ -19,6 +23,8 @@ from unictokens.backbones.showo.backbone import ShowO
 from unictokens.backbones.showo.weights import load
 from unictokens.concepts.card import BackboneStamp
 from unictokens.concepts.tokenizer import TextTokenizer
+from unictokens.tracking.address import sqlite_uri
+from unictokens.tracking.mlflow_server import MlflowServer
 
 
 @pytest.fixture(scope="session")
@@ -103,3 +109,44 @@ def give(users: Users) -> Callable[..., Concept]:
         return concept
 
     return publish
+
+
+@pytest.fixture
+def users_command(folder: Folder, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """`python -m serve users` with some arguments: its exit code, and what it says."""
+
+    def call(*arguments: str) -> tuple[int, str]:
+        code = main(["users", "--folder", str(folder.root), *arguments])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Team:
+    """Their registry; each test registers models of other names. Skipped without mlflow."""
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    folder = tmp_path_factory.mktemp("registry")
+    uri = sqlite_uri(folder)
+    return Team(uri, MlflowServer(uri), mlflow.MlflowClient(uri, uri), folder)
+
+
+@pytest.fixture
+def follower(users: Users, folder: Folder) -> Iterator[Follower]:
+    """As an endpoint has it, which serves the backbone `STAMP`."""
+    made = Follower(users, lambda: STAMP.fingerprint, folder.follower, Registries().every)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def served(fake: FakeClient) -> Callable[..., int]:
+    """The version that a person's prompt means; 0 while there is none."""
+
+    def ask(who: Person, text: str = "<bo>") -> int:
+        status = who.ask(text).status_code
+        assert status in (200, 409)
+        return fake.asked[-1].concepts[0].version if status == 200 else 0
+
+    return ask
