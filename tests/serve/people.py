@@ -1,9 +1,12 @@
-"""Users of an endpoint and their concepts, as tests speak for them."""
+"""Users of an endpoint, their concepts and what they send, as tests speak for them."""
 
+import base64
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from starlette.testclient import TestClient
 
 from serve.users.accounts import User
@@ -52,5 +55,24 @@ class Person:
         return self.http.delete(path, headers=self.headers)
 
     def ask(self, text: str, **more):  # type: ignore[no-untyped-def]
-        body = {"model": "fake", "messages": [{"role": "user", "content": text}], **more}
-        return self.post("/v1/chat/completions", json=body)
+        return self.post("/v1/chat/completions", json=chat(text, **more))
+
+
+def chat(content: object = "Hello.", **more: object) -> dict[str, object]:
+    """The body of a chat with one message."""
+    return {"model": "fake", "messages": [{"role": "user", "content": content}], **more}
+
+
+def with_picture(text: str, url: str) -> dict[str, object]:
+    return chat([{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": url}}])
+
+
+def png(size: tuple[int, int] = (40, 30), colour: object = "red", mode: str = "RGB", kind: str = "PNG") -> bytes:
+    """The file of a picture of one colour."""
+    stream = io.BytesIO()
+    Image.new(mode, size, colour).save(stream, kind)  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def uri(data: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from fake_client import FakeClient, plain
-from people import Person
+from people import Person, png, uri, with_picture
 from PIL import Image
 
 from serve.client import Unavailable
@@ -15,21 +15,6 @@ from serve.folder import Users
 from serve.training import NoTrainer
 from unictokens.concepts.prompt import Rows
 from unictokens.errors import Busy, TimedOut
-
-
-def png(size: tuple[int, int] = (40, 30), colour: object = "red", mode: str = "RGB", kind: str = "PNG") -> bytes:
-    stream = io.BytesIO()
-    Image.new(mode, size, colour).save(stream, kind)  # type: ignore[arg-type]
-    return stream.getvalue()
-
-
-def uri(data: bytes, kind: str = "png") -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def with_picture(text: str, url: str) -> dict[str, object]:
-    parts = [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": url}}]
-    return {"model": "fake", "messages": [{"role": "user", "content": parts}]}
 
 
 def events(text: str) -> list[str]:
