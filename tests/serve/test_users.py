@@ -41,7 +41,7 @@ def test_keys_are_hashed_at_rest(users: Users, folder: Folder) -> None:
     caller = users.keys.authenticate(text)
     assert caller is not None and (caller.user, caller.key_id) == ("ada", key.id)
     users.keys.database.close()
-    secret = text.rsplit("_", 1)[1].encode()
+    secret = text.split("_", 2)[2].encode()
     for file in folder.root.rglob("*"):
         assert file.is_dir() or secret not in file.read_bytes()
     assert (folder.root / "users.sqlite").stat().st_mode & 0o077 == 0

@@ -32,7 +32,7 @@ def test_a_user_gets_keys_concepts_grants_and_quotas(run, tmp_path: Path) -> Non
     assert run("ungrant", "ada", "bo", "bob")[0] == 0 and "ada/bo" not in run("concepts", "bob")[1]
     assert run("quota", "set", prefix, "images", "5/60")[0] == 0 and "images    5/60" in run("quota", "show", prefix)[1]
     listed = run("key", "list", "ada")[1]
-    assert prefix in listed and "laptop" in listed and key.rsplit("_", 1)[1] not in listed
+    assert prefix in listed and "laptop" in listed and key.split("_", 2)[2] not in listed
     rotated = run("key", "rotate", prefix)[1].splitlines()[0]
     keys = Folder(tmp_path / "endpoint").open_users().keys
     assert keys.authenticate(key) is None and keys.authenticate(rotated) is not None
