@@ -1,7 +1,7 @@
 """What a table is expected to show, as data that can be checked: each claim says by itself whether it holds, and why.
 
 A claim is about means over concepts; differences are paired (see `unictokens.evaluation.interval`). Where a number that it needs is
-absent, its verdict is absent too.
+absent, its verdict is absent too; where a difference may as well be on the other side of what is claimed, it is undecided.
 """
 
 from collections.abc import Callable, Sequence
@@ -88,7 +88,7 @@ class Beats:
         if gain.half is not None and abs(gain.mean) <= gain.half:
             said += ", which may be nothing"
         if not self.clearly:
-            return Finding(claim=self.text, holds=enough, said=said)
+            return _found(self, enough, said, undecided=_within(gain, self.by))
         clear = apart(high, low)
         if clear is None:
             return Finding(
@@ -129,7 +129,8 @@ class Keeps:
             return _absent(self)
         off = abs(gain.mean) if self.either_way else -gain.mean
         said = f"paired difference {_shown(gain, signed=True)}"
-        return Finding(claim=self.text, holds=off <= self.within + ROUNDING, said=said)
+        undecided = _within(gain, -self.within) or (self.either_way and _within(gain, self.within))
+        return _found(self, off <= self.within + ROUNDING, said, undecided)
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,15 @@ def _orders(pairs: Sequence[tuple[float, float]]) -> tuple[int, int]:
         (first[0] - second[0]) * (first[1] - second[1]) for at, first in enumerate(pairs) for second in pairs[at + 1 :]
     ]
     return sum(sign > 0 for sign in signs), sum(sign < 0 for sign in signs)
+
+
+def _within(gain: Estimate, margin: float) -> bool:
+    """Whether the interval of a difference has numbers on both sides of a margin."""
+    return gain.half is not None and abs(gain.mean - margin) < gain.half
+
+
+def _found(claim: Claim, holds: bool, said: str, undecided: bool) -> Finding:
+    return Finding(claim=claim.text, holds=None if undecided else holds, said=said, undecided=undecided)
 
 
 def _absent(claim: Claim) -> Finding:

@@ -1,7 +1,6 @@
 """Reproduced tables: their data are consistent, and the whole way from runs to the page goes on where it was interrupted."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 
 from cluster.__main__ import main
 from cluster.engines import EngineSettings
-from cluster.reproduction.claims import Beats, GoTogether, Keeps, Leads, Lies, Rises
 from cluster.reproduction.collect import Sheet, pictures_of
 from cluster.reproduction.examiner import Examiner, ExaminerSettings
 from cluster.reproduction.table import Table
@@ -20,7 +18,6 @@ from unictokens.config import PRESETS, config_hash, load_config, override, parse
 from unictokens.data.catalog import Catalog
 from unictokens.errors import StorageError
 from unictokens.evaluation.exam import ExamSettings
-from unictokens.evaluation.interval import Values
 from unictokens.learn import Output, plan_run
 from unictokens.lookup import resolve
 from unictokens.methods.base import METHODS, Method
@@ -74,43 +71,6 @@ def test_paper_numbers_are_those_of_its_tables(shared_data: Path) -> None:
         assert len(ours) == len(printed)
         for paper, row in zip(ours, printed, strict=True):
             assert {column: float(row[key]) for key, column in column_of.items()}.items() <= dict(paper).items()
-
-
-def look_at(**values: Values) -> Callable[[str, str], Values]:
-    return lambda variant, column: values.get(variant, {})
-
-
-A, B, C = {"x": [0.5], "y": [0.52]}, {"x": [0.7, 0.7], "y": [0.74]}, {"x": [0.6], "y": [0.9]}
-
-
-@pytest.mark.parametrize(
-    ("claim", "holds"),
-    [
-        (Lies("b", "rec", 0.72), True),
-        (Lies("b", "rec", 0.73), False),
-        (Lies("nobody", "rec", 0.1), None),
-        (Lies("a", "rec", 0.49, 0.51), True),
-        (Lies("a", "rec", 0.491, 0.509), False),
-        (Beats("b", "a", "rec", by=0.21), True),
-        (Beats("b", "a", "rec", by=0.22), False),
-        (Beats("a", "a", "rec"), False),
-        (Beats("c", "a", "rec", clearly=True), False),  # above, but with a very wide interval
-        (Beats("b", "nobody", "rec"), None),
-        (Keeps("a", "b", "rec", within=0.2), False),
-        (Keeps("b", "a", "rec", within=0.01), True),
-        (Keeps("b", "a", "rec", within=0.01, either_way=True), False),
-        (Leads("c", ("a", "b"), "rec"), True),
-        (Leads("b", ("a", "c"), "rec"), False),
-        (Leads("c", ("a", "nobody"), "rec"), None),
-        (Rises(("a", "b", "c"), "rec"), True),
-        (Rises(("a", "c", "b"), "rec"), False),
-        (GoTogether(("a", "b", "c"), "rec", "rec", "luck"), True),
-        (GoTogether(("a", "nobody"), "rec", "rec", "luck"), None),
-    ],
-)
-def test_verdicts_follow_from_the_numbers(claim, holds: bool | None) -> None:
-    finding = claim.check(look_at(a=A, b=B, c=C))
-    assert finding.holds is holds and finding.claim == claim.text and finding.said
 
 
 def test_equal_rows_and_examinations_are_made_once_for_all_tables(toyland: Path, tmp_path: Path) -> None:

@@ -58,17 +58,23 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A claim and its verdict: it holds, it does not, or (None) there is nothing to say it from."""
+    """A claim and its verdict: it holds, it does not, or (None) nobody knows.
+
+    undecided  there are numbers, but their interval has both in it
+    """
 
     __pydantic_config__ = STRICT
     claim: str
     holds: bool | None
     said: str
+    undecided: bool = False
 
     @property
     def verdict(self) -> str:
         """In a word or two."""
-        return {True: "holds", False: "does not hold", None: "not measured"}[self.holds]
+        return {True: "holds", False: "does not hold", None: "undecided" if self.undecided else "not measured"}[
+            self.holds
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
