@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from unictokens.backbones.base import WHOLE, GenerationSample, MaskDraw, Share, Turn, UnderstandingSample
 from unictokens.backbones.showo import head
@@ -209,6 +210,26 @@ def test_cross_entropy_is_that_of_all_logits(head_learns: bool) -> None:
     ):
         found.append([losses_Q.detach(), *torch.autograd.grad((losses_Q * weights_Q).sum(), leaves)])
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*found, strict=True))
+
+
+def test_logits_of_all_rows_share_one_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "LOGITS_AT_ONCE", 2000)
+    h_QD, learned_QK, head_VD, bias_V = torch.randn(50, 4), torch.randn(50, 3), torch.randn(497, 4), torch.randn(497)
+    large = set()
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, given=(), options=None):
+            made = function(*given, **(options or {}))
+            if isinstance(made, torch.Tensor) and made.untyped_storage().nbytes() >= 4 * 1800 and made.numel() > 450:
+                large.add(made.untyped_storage().data_ptr())
+                kept.append(made)  # or its place could be given to the next
+            return made
+
+    kept: list[torch.Tensor] = []
+    with Watching():
+        head.cross_entropy(h_QD, learned_QK, head_VD, bias_V, torch.randint(0, 500, (50,)))
+    fixed = {one.untyped_storage().data_ptr() for one in (h_QD, learned_QK, head_VD, bias_V)}
+    assert kept and len(large - fixed) == 1
 
 
 def test_cross_entropy_of_a_head_in_bfloat16_is_that_of_its_numbers_but_for_rounding() -> None:

@@ -54,7 +54,7 @@ class _FrozenCrossEntropy(torch.autograd.Function):
         losses, slopes, learned_slopes = [], [], []
         step = rows_at_once(columns, h_QD.is_cuda)
         # One room for the logits of all steps: what is made anew each time costs a multiple of it, since allocators keep pieces.
-        room_RL = learned_QK.new_empty(min(step, len(h_QD)), -(-columns // EVEN) * EVEN)
+        room_RL = learned_QK.new_empty(min(step, len(h_QD)), _even(columns))
         for h_PD, learned_PK, columns_P in zip(
             h_QD.split(step), learned_QK.split(step), columns_Q.split(step), strict=True
         ):
@@ -86,6 +86,11 @@ def rows_at_once(columns: int, on_gpu: bool) -> int:
     return max(1, LOGITS_AT_ONCE * MORE_ON_GPU // columns // EVEN_ROWS) * EVEN_ROWS
 
 
+def _even(columns: int) -> int:
+    """The next multiple of EVEN, for rows that all begin at one."""
+    return -(-columns // EVEN) * EVEN
+
+
 def even_logits(h_PD: Tensor, head_VD: Tensor, bias_V: Tensor, logits_PV: Tensor) -> None:
     """h @ head + bias into [P, V], whose rows begin at even places.
 
@@ -107,7 +112,7 @@ def even_weighted(slopes_PV: Tensor, head_VD: Tensor) -> Tensor:
 def _frozen_logits(h_PD: Tensor, head_VD: Tensor, bias_V: Tensor, logits_PV: Tensor) -> None:
     """h @ head + bias into float32 [P, V] whose rows begin at even places."""
     if head_VD.dtype != logits_PV.dtype:
-        made_PV = h_PD.new_empty(len(h_PD), -(-len(head_VD) // EVEN) * EVEN)[:, : len(head_VD)]
+        made_PV = h_PD.new_empty(len(h_PD), _even(len(head_VD)))[:, : len(head_VD)]
         even_logits(h_PD, head_VD, bias_V, made_PV)
         logits_PV.copy_(made_PV)
     elif h_PD.is_cuda:
